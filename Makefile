@@ -1,0 +1,57 @@
+# Everything a fresh Debian or Ubuntu machine with git, make and a Rust toolchain needs is done by
+# the targets themselves. One cargo profile (--release) serves them all, so that RocksDB, about
+# 13 minutes on two cores, is compiled once.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Settings of `make run`, for example: make run ARGS='--storage.path=/srv/onggi'
+ARGS ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what the build needs (a C++ compiler and libclang) where it is missing
+	@scripts/setup.sh
+
+.PHONY: build
+build: setup ## build target/release/onggi
+	cargo build --release --locked --bin onggi
+
+.PHONY: run
+run: build ## build and serve on 0.0.0.0:9595, data in ./data
+	@scripts/run.sh $(ARGS)
+
+.PHONY: test
+test: setup ## everything CI checks: format, lints, documentation, all tests
+	@scripts/test.sh
+
+.PHONY: fmt
+fmt: ## format the sources
+	cargo fmt
+
+.PHONY: peers
+peers: ## fetch Prometheus 3.5, Prometheus 2.42 and the node exporter into a cache folder
+	@scripts/peers.sh
+
+.PHONY: prometheus-test
+prometheus-test: setup peers ## real Prometheus senders, their answers compared with ours
+	ONGGI_PEERS_REQUIRED=1 cargo test --release --locked --test it -- prometheus:: --nocapture --test-threads=1
+
+.PHONY: kill-test
+kill-test: setup ## 100 × SIGKILL under load: every acknowledged sample is there, once
+	ONGGI_KILLS=$${ONGGI_KILLS:-100} cargo test --release --locked --test it -- kill:: --nocapture --test-threads=1
+
+.PHONY: crash-test
+crash-test: setup ## power cuts: every crash image of a recorded run, in every model
+	ONGGI_CRASH_IMAGES=$${ONGGI_CRASH_IMAGES:-all} cargo test --release --locked --test it -- crash:: --nocapture --test-threads=1
+
+.PHONY: fuzz
+fuzz: setup ## any bytes for every decoder, for FUZZ_SECONDS each (default 60)
+	@scripts/fuzz.sh
+
+.PHONY: bench
+bench: setup ## criterion benches
+	cargo bench --locked

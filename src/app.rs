@@ -1,0 +1,287 @@
+//! Composes the process out of its settings, and takes it apart again.
+//!
+//! The only place that builds components. Start: storage, query threads, socket — each fails with
+//! an error that says what could not be done. End, on SIGTERM: not ready, a delay in which load
+//! balancers notice, requests in flight finish, storage seals.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::memory::MemoryBudget;
+use crate::model::regex::RegexError;
+use crate::model::time::MINUTE_MS;
+use crate::promql::{Engine, EngineOptions};
+use crate::server::query_pool::{QueryPool, QueryPoolOptions};
+use crate::server::{Listener, MemoryShares, ServerState, Shared, router};
+use crate::storage::{AppendError, Storage, StorageError, StorageOptions};
+use crate::telemetry::Metrics;
+
+/// How long requests in flight may take to finish.
+const FINISH_MAX: Duration = Duration::from_secs(20);
+
+/// Why the process could not come up or not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("open storage in {path}: {source}")]
+    Storage { path: PathBuf, source: StorageError },
+    #[error("close storage: {0}")]
+    Close(#[source] AppendError),
+    #[error("start query threads: {0}")]
+    Threads(#[source] std::io::Error),
+    #[error("listen on {address} (--web.listen-address): {source}")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("--web.cors.origin: {0}")]
+    Cors(#[from] RegexError),
+    #[error("listen for signals: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+/// A process that answers.
+pub struct App {
+    state: Shared,
+    listener: Listener,
+}
+
+impl App {
+    /// Brings everything up. Replay of the log goes on behind it.
+    pub async fn start(config: Config) -> Result<Self, AppError> {
+        Self::start_with_clock(config, Arc::new(SystemClock)).await
+    }
+
+    /// As [`Self::start`], on a clock of the caller's.
+    pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+        let metrics = Arc::new(Metrics::new());
+        let address = config.web.listen_address;
+        // Bound first: a second process on the same port should hear so before it opens the data.
+        let listener =
+            Listener::bind(address, config.web.max_connections, config.web.read_timeout, Arc::clone(&metrics))
+                .await
+                .map_err(|source| AppError::Listen { address, source })?;
+        let state = compose(config, clock, metrics)?;
+        Ok(Self { state, listener })
+    }
+
+    pub fn local_address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.listener.local_address()
+    }
+
+    /// Serves until a signal asks to end.
+    pub async fn run(self) -> Result<(), AppError> {
+        let mut signals = Signals::listen().map_err(AppError::Signals)?;
+        let state = Arc::clone(&self.state);
+        let drain = async move {
+            if signals.first().await == Ask::Drain {
+                let delay = state.config.drain_delay;
+                tracing::info!(?delay, "draining: not ready from now on, requests are still taken");
+                state.draining.store(true, Ordering::SeqCst);
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    _ = signals.first() => tracing::info!("second signal: drain delay skipped"),
+                }
+            }
+        };
+        self.run_until(drain).await
+    }
+
+    /// Serves until `end` is over, then finishes and seals.
+    pub async fn run_until(self, end: impl Future<Output = ()> + Send) -> Result<(), AppError> {
+        let Self { state, listener } = self;
+        announce(&state, &listener);
+        let router = router(Arc::clone(&state))?;
+        let stopping = state.stopping.clone();
+        let serving = tokio::spawn(listener.serve(router, stopping.clone(), FINISH_MAX));
+
+        end.await;
+        state.draining.store(true, Ordering::SeqCst);
+        tracing::info!("finishing requests");
+        stopping.cancel();
+        if !serving.await.unwrap_or(false) {
+            tracing::warn!(after = ?FINISH_MAX, "some requests did not finish");
+        }
+        tracing::info!("closing storage");
+        state.storage.close().await.map_err(AppError::Close)?;
+        tracing::info!("bye");
+        Ok(())
+    }
+}
+
+fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Shared, AppError> {
+    let memory = MemoryShares::of(MemoryBudget::new("process", config.memory_limit_bytes));
+    let storage = Storage::open(storage_options(&config, Arc::clone(&clock)))
+        .map_err(|source| AppError::Storage { path: config.storage.path.clone(), source })?;
+    let queries = QueryPool::start(
+        QueryPoolOptions {
+            threads: config.query.concurrency_max,
+            queued_max: config.query.queued_max,
+            query_bytes_max: config.query.memory_bytes_max,
+            memory: Arc::clone(&memory.queries),
+        },
+        Arc::clone(&metrics),
+    )
+    .map_err(AppError::Threads)?;
+    let engine = Engine::new(EngineOptions {
+        lookback_delta_ms: config.query.lookback_delta_ms,
+        max_samples: config.query.samples_max as u64,
+        delayed_name_removal: config.query.delayed_name_removal,
+        experimental_functions: config.query.experimental_functions,
+        ..EngineOptions::default()
+    });
+    Ok(Arc::new(ServerState {
+        started_ms: clock.now_ms(),
+        config,
+        storage,
+        engine,
+        queries,
+        metrics,
+        memory,
+        clock,
+        draining: AtomicBool::new(false),
+        stopping: CancellationToken::new(),
+    }))
+}
+
+/// Of the memory limit, what storage may hold; requests and queries have shares of their own (see
+/// [`MemoryShares`]), the rest is for what nobody leases.
+const HEAD_PERCENT: u64 = 40;
+const CACHE_PERCENT: u64 = 5;
+/// Epochs become parts at this age or when this much log would have to be replayed.
+const EPOCH_AGE_MAX_MS: i64 = 20 * MINUTE_MS;
+const EPOCH_LOG_BYTES_MAX: u64 = 256 << 20;
+const LOG_FILE_BYTES: u64 = 64 << 20;
+
+fn storage_options(config: &Config, clock: Arc<dyn Clock>) -> StorageOptions {
+    let percent = |percent: u64| config.memory_limit_bytes / 100 * percent;
+    StorageOptions {
+        path: config.storage.path.clone(),
+        retention_ms: config.storage.retention_ms,
+        clock,
+        head_bytes_max: percent(HEAD_PERCENT),
+        cache_bytes: usize::try_from(percent(CACHE_PERCENT)).unwrap_or(usize::MAX),
+        epoch_age_max_ms: EPOCH_AGE_MAX_MS,
+        epoch_log_bytes_max: EPOCH_LOG_BYTES_MAX,
+        log_file_bytes: LOG_FILE_BYTES,
+    }
+}
+
+/// Says where Prometheus and Grafana should point.
+fn announce(state: &ServerState, listener: &Listener) {
+    let web = &state.config.web;
+    let base = match (web.external_url.as_str(), listener.local_address()) {
+        ("", Ok(address)) if address.ip().is_unspecified() => {
+            format!("http://localhost:{}{}", address.port(), web.route_prefix)
+        }
+        ("", Ok(address)) => format!("http://{address}{}", web.route_prefix),
+        ("", Err(_)) => format!("http://{}{}", web.listen_address, web.route_prefix),
+        (url, _) => url.to_owned(),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data = %state.config.storage.path.display(),
+        memory_limit_bytes = state.config.memory_limit_bytes,
+        "onggi is up"
+    );
+    tracing::info!(url = format!("{base}/api/v1/write"), "point Prometheus here: remote_write");
+    tracing::info!(url = base, "point Grafana here: data source of type Prometheus");
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    /// SIGTERM: leave in good order.
+    Drain,
+    /// SIGINT: leave.
+    Leave,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn first(&mut self) -> Ask {
+        tokio::select! {
+            _ = self.terminate.recv() => Ask::Drain,
+            _ = self.interrupt.recv() => Ask::Leave,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::Flags;
+
+    fn config(folder: &std::path::Path, settings: &[(&str, &str)]) -> Config {
+        let path = folder.to_string_lossy();
+        let fixed = [("storage.path", &*path), ("web.listen-address", "127.0.0.1:0"), ("memory.limit", "256MiB")];
+        let values = fixed.iter().chain(settings).map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Config::load(&Flags { config_file: None, values }, []).expect("valid settings")
+    }
+
+    /// Plain HTTP from outside, off the runtime's threads.
+    async fn get(address: std::net::SocketAddr, path: &'static str) -> Result<u16, ureq::Error> {
+        let ask = move || {
+            let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+            agent.get(format!("http://{address}{path}")).call().map(|response| response.status().as_u16())
+        };
+        tokio::task::spawn_blocking(ask).await.expect("joins")
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn it_comes_up_answers_and_leaves_in_good_order() {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let app = App::start(config(folder.path(), &[])).await.expect("starts");
+        let address = app.local_address().expect("bound");
+        let (end, ended) = oneshot::channel::<()>();
+        let running = tokio::spawn(app.run_until(async {
+            let _ = ended.await;
+        }));
+
+        assert_eq!(get(address, "/-/healthy").await.expect("answers"), 200);
+        assert_eq!(get(address, "/nowhere").await.expect("answers"), 404);
+        end.send(()).expect("still running");
+
+        running.await.expect("joins").expect("ends well");
+        assert!(get(address, "/-/healthy").await.is_err(), "nobody listens any more");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_named() {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let address = taken.local_addr().expect("bound").to_string();
+        let folder = folder.path().join("data");
+        let mut config = config(&folder, &[]);
+        config.web.listen_address = address.parse().expect("address");
+
+        let error = App::start(config).await.map(|_| ()).expect_err("port is taken").to_string();
+
+        assert!(error.contains(&address) && error.contains("--web.listen-address"), "{error}");
+        assert!(!folder.exists(), "the data was not touched");
+    }
+
+    #[tokio::test]
+    async fn a_path_that_cannot_be_a_directory_is_named() {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").expect("write file");
+
+        let error = App::start(config(&file, &[])).await.map(|_| ()).expect_err("no directory").to_string();
+
+        assert!(error.contains("file"), "{error}");
+    }
+}

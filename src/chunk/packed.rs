@@ -1,0 +1,202 @@
+//! Blocks of up to 64 unsigned numbers, packed to equal width with outliers apart.
+//!
+//! Owns the choice of the width: the one that makes the block smallest, outliers' higher bits
+//! counted.
+
+use crate::encoding::cursor::{Cursor, Malformed};
+use crate::encoding::varint;
+
+/// Numbers of a whole block.
+pub const BLOCK: usize = 64;
+
+/// Set in a block's first byte where outliers follow.
+const OUTLIERS: u8 = 0x80;
+
+/// Most outliers of a block: beyond a quarter of it a wider block is never larger.
+const OUTLIERS_MAX: usize = 16;
+
+/// Bytes of 64 numbers of 64 bits, and room to read a word from the last of them.
+const PADDED_BYTES: usize = BLOCK * 8 + 8;
+
+/// Appends one block of 1..=64 numbers.
+pub fn put_block(out: &mut Vec<u8>, numbers: &[u64]) {
+    debug_assert!((1..=BLOCK).contains(&numbers.len()));
+    let (width, outliers) = choose_width(numbers);
+    if outliers == 0 {
+        out.push(width as u8);
+    } else {
+        out.push(width as u8 | OUTLIERS);
+        out.push(outliers as u8);
+        for (at, number) in numbers.iter().enumerate() {
+            if bit_len(*number) > width {
+                out.push(at as u8);
+                varint::put_u64(out, number >> width);
+            }
+        }
+    }
+    pack(out, numbers, width);
+}
+
+/// Takes a block of `count` numbers, 1..=64, into the front of `numbers`.
+pub fn take_block(cursor: &mut Cursor<'_>, count: usize, numbers: &mut [u64; BLOCK]) -> Result<(), Malformed> {
+    let head = cursor.u8()?;
+    let width = usize::from(head & !OUTLIERS);
+    if width > 64 {
+        return Err(Malformed("a block is wider than 64 bits"));
+    }
+    if head & OUTLIERS == 0 {
+        unpack(cursor.take((count * width).div_ceil(8))?, width, numbers);
+        return Ok(());
+    }
+    let outliers = usize::from(cursor.u8()?);
+    if outliers > OUTLIERS_MAX || width == 64 {
+        return Err(Malformed("a block has too many outliers"));
+    }
+    let mut patches = [(0usize, 0u64); OUTLIERS_MAX];
+    for patch in &mut patches[..outliers] {
+        let at = usize::from(cursor.u8()?);
+        let high = cursor.varint()?;
+        if at >= count || high > u64::MAX >> width {
+            return Err(Malformed("an outlier does not fit its block"));
+        }
+        *patch = (at, high << width);
+    }
+    unpack(cursor.take((count * width).div_ceil(8))?, width, numbers);
+    for (at, high) in &patches[..outliers] {
+        numbers[*at] |= high;
+    }
+    Ok(())
+}
+
+/// Significant bits of a number.
+#[inline]
+pub fn bit_len(number: u64) -> usize {
+    (64 - number.leading_zeros()) as usize
+}
+
+/// The width that makes the block smallest and how many numbers are wider.
+fn choose_width(numbers: &[u64]) -> (usize, usize) {
+    let widest = bit_len(numbers.iter().fold(0, |all, number| all | number));
+    if widest < 2 {
+        return (widest, 0);
+    }
+    let mut of_len = [0u8; 65];
+    for number in numbers {
+        of_len[bit_len(*number)] += 1;
+    }
+    let mut best = (widest, 0);
+    let mut best_bytes = (numbers.len() * widest).div_ceil(8);
+    let mut outliers = 0;
+    for width in (0..widest).rev() {
+        outliers += usize::from(of_len[width + 1]);
+        if outliers > OUTLIERS_MAX.min(numbers.len() / 4) {
+            break;
+        }
+        let high_bytes: usize = (width + 1..=widest)
+            .map(|len| usize::from(of_len[len]) * (1 + (len - width).div_ceil(7)))
+            .sum();
+        let bytes = 1 + high_bytes + (numbers.len() * width).div_ceil(8);
+        if bytes < best_bytes {
+            (best, best_bytes) = ((width, outliers), bytes);
+        }
+    }
+    best
+}
+
+/// Appends the lowest `width` bits of each number, lowest bits first.
+fn pack(out: &mut Vec<u8>, numbers: &[u64], width: usize) {
+    if width == 0 {
+        return;
+    }
+    let mask = u64::MAX >> (64 - width);
+    let mut bytes = [0u8; BLOCK * 8];
+    let mut words = bytes.chunks_exact_mut(8);
+    let (mut word, mut filled) = (0u64, 0);
+    for number in numbers {
+        let number = number & mask;
+        word |= number << filled;
+        filled += width;
+        if filled >= 64 {
+            if let Some(slot) = words.next() {
+                slot.copy_from_slice(&word.to_le_bytes());
+            }
+            filled -= 64;
+            word = if filled == 0 { 0 } else { number >> (width - filled) };
+        }
+    }
+    if let Some(slot) = words.next() {
+        slot.copy_from_slice(&word.to_le_bytes());
+    }
+    out.extend_from_slice(&bytes[..(numbers.len() * width).div_ceil(8)]);
+}
+
+/// Unpacks 64 numbers; those beyond the end of `packed` are zero.
+fn unpack(packed: &[u8], width: usize, numbers: &mut [u64; BLOCK]) {
+    if width == 0 {
+        numbers.fill(0);
+        return;
+    }
+    let mut bytes = [0u8; PADDED_BYTES];
+    bytes[..packed.len()].copy_from_slice(packed);
+    let word_at = |byte: usize| {
+        let word: [u8; 8] = bytes[byte..byte + 8].try_into().expect("eight bytes");
+        u64::from_le_bytes(word)
+    };
+    let mask = u64::MAX >> (64 - width);
+    if width <= 57 {
+        for (at, number) in numbers.iter_mut().enumerate() {
+            let bit = at * width;
+            *number = word_at(bit >> 3) >> (bit & 7) & mask;
+        }
+        return;
+    }
+    for (at, number) in numbers.iter_mut().enumerate() {
+        let (bit, byte) = (at * width, at * width >> 3);
+        let nine = u128::from(word_at(byte)) | u128::from(bytes[byte + 8]) << 64;
+        *number = (nine >> (bit & 7)) as u64 & mask;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Numbers of one width with some outliers.
+    fn numbers() -> impl Strategy<Value = Vec<u64>> {
+        let number = (0u32..=64).prop_flat_map(|width| {
+            let small = any::<u64>().prop_map(move |n| n.checked_shr(64 - width).unwrap_or(0));
+            prop::collection::vec(prop_oneof![12 => small, 1 => any::<u64>()], 1..=BLOCK)
+        });
+        number.boxed()
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_come_back(numbers in numbers()) {
+            let mut bytes = Vec::new();
+            put_block(&mut bytes, &numbers);
+
+            let mut cursor = Cursor::new(&bytes);
+            let mut back = [7; BLOCK];
+            prop_assert_eq!(take_block(&mut cursor, numbers.len(), &mut back), Ok(()));
+            prop_assert_eq!(&back[..numbers.len()], &numbers[..]);
+            prop_assert_eq!(cursor.end(), Ok(()));
+        }
+
+        #[test]
+        fn any_bytes_are_a_block_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..600), count in 1..=BLOCK) {
+            let _ = take_block(&mut Cursor::new(&bytes), count, &mut [0; BLOCK]);
+        }
+    }
+
+    #[test]
+    fn an_outlier_does_not_widen_its_block() {
+        let mut numbers = [1u64; BLOCK];
+        numbers[17] = 1 << 40;
+        let mut bytes = Vec::new();
+        put_block(&mut bytes, &numbers);
+        assert!(bytes.len() < 20, "{} bytes", bytes.len());
+    }
+}

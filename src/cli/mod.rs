@@ -1,0 +1,47 @@
+//! The command line: `onggi serve` and whatever else there is to run.
+//!
+//! [`flags`] turns the table of settings into flags; [`serve`] runs the server. Errors that end a
+//! command are printed here, once.
+
+mod flags;
+mod serve;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Command;
+
+/// Runs a command line to its end.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version come as errors too, with exit code 0 and for standard output.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match matches.subcommand() {
+        Some((serve::NAME, matches)) => serve::run(matches),
+        _ => unreachable!("a subcommand is required, and these are all"),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("onggi: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> Command {
+    Command::new("onggi")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Keeps what Prometheus sends by remote write, and answers PromQL")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(serve::command())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! `onggi serve`: the server.
+
+use anyhow::Context as _;
+use clap::{ArgMatches, Command};
+
+use super::flags;
+use crate::app::App;
+use crate::config::Config;
+use crate::telemetry::logging;
+
+pub const NAME: &str = "serve";
+
+pub fn command() -> Command {
+    Command::new(NAME)
+        .about("Runs the server")
+        .long_about(
+            "Runs the server. Every setting can be given as a flag, as a key of the YAML file that \
+             --config.file names, or as an environment variable; a flag beats the environment, the \
+             environment beats the file.",
+        )
+        .args(flags::args())
+}
+
+pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
+    let config = Config::load(&flags::given(matches), environment())?;
+    logging::init(config.log.level, config.log.format).context("start logging")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("onggi")
+        .build()
+        .context("start the async runtime")?;
+    runtime.block_on(async {
+        let app = App::start(config).await?;
+        app.run().await?;
+        Ok(())
+    })
+}
+
+/// Variables that are not Unicode cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}

@@ -1,0 +1,157 @@
+//! Settings: where they come from, what they are called, what they may be.
+//!
+//! [`table`] is the one list of settings: names, defaults, help. [`source`] merges flags,
+//! environment, file and defaults into texts that know where they came from. [`value`] reads one
+//! text as one kind of value. [`machine`] finds the default of the memory limit. This file turns
+//! the texts into [`Config`], once, at start; nothing reads a setting by name after that.
+//!
+//! The command line itself is `cli`'s: this module only says which flags there are.
+
+pub mod machine;
+pub mod source;
+pub mod table;
+pub mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use source::{ConfigError, Effective, Flags, Origin};
+
+use source::Raw;
+
+/// Every setting, validated.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub web: Web,
+    pub storage: Storage,
+    pub remote_write: RemoteWrite,
+    pub query: Query,
+    pub memory_limit_bytes: u64,
+    pub drain_delay: Duration,
+    pub log: Log,
+    /// The settings as texts, in order of names, with where each came from.
+    pub effective: Vec<Effective>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Web {
+    pub listen_address: SocketAddr,
+    /// Without a slash at the end; empty where nobody said how we are reached from outside.
+    pub external_url: String,
+    /// Empty, or a path that begins with a slash and does not end with one.
+    pub route_prefix: String,
+    pub max_connections: usize,
+    pub read_timeout: Duration,
+    /// As it was given; a fully anchored regular expression.
+    pub cors_origin: String,
+    pub page_title: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Storage {
+    pub path: PathBuf,
+    pub retention_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct RemoteWrite {
+    /// Limit of a decompressed body.
+    pub body_bytes_max: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub timeout: Duration,
+    pub samples_max: usize,
+    pub concurrency_max: usize,
+    pub queued_max: usize,
+    /// What one query may lease.
+    pub memory_bytes_max: u64,
+    pub lookback_delta_ms: i64,
+    pub experimental_functions: bool,
+    pub delayed_name_removal: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Logfmt,
+    Json,
+}
+
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub level: tracing::Level,
+    pub format: LogFormat,
+}
+
+impl Config {
+    /// Merges and validates. `flags` are those given on the command line, `environment` is the
+    /// whole environment of the process: foreign variables are passed over.
+    pub fn load(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let raw = Raw::merge(flags, environment)?;
+        Self::validate(&raw)
+    }
+
+    fn validate(raw: &Raw) -> Result<Self, ConfigError> {
+        let external_url = raw.get("web.external-url", value::external_url)?;
+        let route_prefix = match raw.text("web.route-prefix") {
+            "" => value::path_of_url(&external_url),
+            _ => raw.get("web.route-prefix", value::route_prefix)?,
+        };
+        let memory_limit_bytes = match raw.text("memory.limit") {
+            "" => machine::default_memory_limit_bytes(),
+            _ => raw.get("memory.limit", value::memory_limit)?,
+        };
+        let memory_bytes_max = match raw.text("query.max-memory") {
+            "" => memory_limit_bytes / 4,
+            _ => raw.get("query.max-memory", value::positive_bytes)?,
+        };
+        let features = raw.get("enable-feature", value::features)?;
+        raw.get("web.enable-remote-write-receiver", value::always_on)?;
+
+        let config = Self {
+            web: Web {
+                listen_address: raw.get("web.listen-address", value::listen_address)?,
+                external_url,
+                route_prefix,
+                max_connections: raw.get("web.max-connections", value::count)?,
+                read_timeout: raw.get("web.read-timeout", value::positive_duration)?,
+                cors_origin: raw.get("web.cors.origin", value::regex)?,
+                page_title: raw.text("web.page-title").to_owned(),
+            },
+            storage: Storage {
+                path: raw.get("storage.path", value::path)?,
+                retention_ms: raw.get("storage.retention", value::retention_ms)?,
+            },
+            remote_write: RemoteWrite {
+                body_bytes_max: raw.get("remote-write.max-body-bytes", value::positive_bytes)?,
+            },
+            query: Query {
+                timeout: raw.get("query.timeout", value::positive_duration)?,
+                samples_max: raw.get("query.max-samples", value::count)?,
+                concurrency_max: raw.get("query.max-concurrency", value::concurrency)?,
+                queued_max: raw.get("query.max-queued", value::count)?,
+                memory_bytes_max,
+                lookback_delta_ms: raw.get("query.lookback-delta", value::lookback_ms)?,
+                experimental_functions: features.experimental_functions,
+                delayed_name_removal: features.delayed_name_removal,
+            },
+            memory_limit_bytes,
+            drain_delay: raw.get("shutdown.drain-delay", value::duration)?,
+            log: Log {
+                level: raw.get("log.level", value::log_level)?,
+                format: raw.get("log.format", value::log_format)?,
+            },
+            effective: raw.effective(),
+        };
+        raw.assert_all_read();
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

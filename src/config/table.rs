@@ -1,0 +1,252 @@
+//! The one list of settings.
+//!
+//! A setting that is not here does not exist, and one that is here does something:
+//! [`super::Config`] refuses to be built while an entry is not read. Flags, YAML keys,
+//! environment names, `--help` and `/api/v1/status/flags` all come from this table.
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Flag without its dashes, and YAML key.
+    pub name: &'static str,
+    /// Other names of the same thing: Prometheus' own, where the meaning is equal.
+    pub aliases: &'static [&'static str],
+    /// As one would write it; empty where the default depends on the machine or on others.
+    pub default: &'static str,
+    /// What stands in `--help` for the value; empty for a switch.
+    pub value: &'static str,
+    /// What a refusal says was expected.
+    pub expected: &'static str,
+    /// What it does and what raising it costs.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// A switch may stand on the command line without a value.
+    pub fn is_switch(&self) -> bool {
+        self.value.is_empty()
+    }
+
+    /// The heading under which `--help` lists it: what stands before the first dot.
+    pub fn group(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or(self.name)
+    }
+}
+
+/// Sorted by name.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "enable-feature",
+        aliases: &[],
+        default: "",
+        value: "NAMES",
+        expected: "a comma-separated list of promql-experimental-functions, promql-delayed-name-removal",
+        help: "Comma-separated list of features to switch on: promql-experimental-functions (functions \
+               that Prometheus may still change), promql-delayed-name-removal (a metric name is dropped \
+               at the end of a query, not by each function)",
+    },
+    Setting {
+        name: "log.format",
+        aliases: &[],
+        default: "logfmt",
+        value: "FORMAT",
+        expected: "logfmt or json",
+        help: "Form of log lines: logfmt or json",
+    },
+    Setting {
+        name: "log.level",
+        aliases: &[],
+        default: "info",
+        value: "LEVEL",
+        expected: "error, warn, info, debug or trace",
+        help: "Least severe log lines that are written: error, warn, info, debug or trace. debug writes a \
+               line per request",
+    },
+    Setting {
+        name: "memory.limit",
+        aliases: &[],
+        default: "",
+        value: "BYTES",
+        expected: "bytes, at least 64MiB, such as 512MiB, 4GiB or 4294967296",
+        help: "Budget for everything that is held in memory: recent samples, requests, queries. Beyond it \
+               writes are answered with 503 and queries are refused. Default: 80 % of the container's \
+               limit (cgroup), or half of the machine's memory where there is none",
+    },
+    Setting {
+        name: "query.lookback-delta",
+        aliases: &[],
+        default: "5m",
+        value: "DURATION",
+        expected: "a duration above 0 such as 5m",
+        help: "How far back a query looks for the newest sample of a series. Longer bridges slower scrapes \
+               and keeps series alive for longer after they end without a staleness marker",
+    },
+    Setting {
+        name: "query.max-concurrency",
+        aliases: &[],
+        default: "20",
+        value: "COUNT",
+        expected: "a whole number from 1 to 1024",
+        help: "Queries evaluated at once, each on a thread of its own. More lets small queries pass big \
+               ones and takes more memory at the peak",
+    },
+    Setting {
+        name: "query.max-memory",
+        aliases: &[],
+        default: "",
+        value: "BYTES",
+        expected: "bytes above 0, such as 256MiB or 1GiB",
+        help: "Memory that one query may hold; it is refused beyond. Default: a quarter of --memory.limit. \
+               More lets one query take what others may need",
+    },
+    Setting {
+        name: "query.max-queued",
+        aliases: &[],
+        default: "256",
+        value: "COUNT",
+        expected: "a whole number above 0",
+        help: "Queries that wait for their turn; more are answered with 503. More lets clients wait longer \
+               before they hear that they must",
+    },
+    Setting {
+        name: "query.max-samples",
+        aliases: &[],
+        default: "50000000",
+        value: "COUNT",
+        expected: "a whole number above 0",
+        help: "Samples that one query may hold in memory at once; it is refused beyond. A sample takes at \
+               least 16 bytes",
+    },
+    Setting {
+        name: "query.timeout",
+        aliases: &[],
+        default: "2m",
+        value: "DURATION",
+        expected: "a duration above 0 such as 2m",
+        help: "Longest time that a query may take, waiting included; a request may ask for less. Longer \
+               lets abandoned work go on for longer",
+    },
+    Setting {
+        name: "remote-write.max-body-bytes",
+        aliases: &[],
+        default: "32MiB",
+        value: "BYTES",
+        expected: "bytes above 0, such as 32MiB",
+        help: "Largest decompressed body of a remote-write request. Every request in flight may take about \
+               three times as much memory",
+    },
+    Setting {
+        name: "shutdown.drain-delay",
+        aliases: &[],
+        default: "1s",
+        value: "DURATION",
+        expected: "a duration such as 0s or 5s",
+        help: "After SIGTERM, how long requests are still taken while /-/ready answers 503, so that load \
+               balancers look elsewhere. SIGINT and a second signal skip it",
+    },
+    Setting {
+        name: "storage.path",
+        aliases: &["storage.tsdb.path"],
+        default: "./data",
+        value: "DIRECTORY",
+        expected: "a directory",
+        help: "Directory of the data; created if it does not exist, locked while in use",
+    },
+    Setting {
+        name: "storage.retention",
+        aliases: &["storage.tsdb.retention.time"],
+        default: "1y",
+        value: "DURATION",
+        expected: "a duration from 1h to 100y such as 15d or 1y",
+        help: "How long samples are kept; older ones are refused and deleted, newer ones are accepted in \
+               any order. Disk use grows with it",
+    },
+    Setting {
+        name: "web.cors.origin",
+        aliases: &[],
+        default: ".*",
+        value: "REGEX",
+        expected: "a regular expression such as https?://(a|b)\\.example\\.com",
+        help: "Origins whose pages may read answers, as a fully anchored regular expression",
+    },
+    Setting {
+        name: "web.enable-remote-write-receiver",
+        aliases: &[],
+        default: "true",
+        value: "",
+        expected: "true: the receiver is what this server is for and cannot be switched off",
+        help: "Accepted because Prometheus needs it; remote write is always on here",
+    },
+    Setting {
+        name: "web.external-url",
+        aliases: &[],
+        default: "",
+        value: "URL",
+        expected: "an http:// or https:// URL without query and fragment",
+        help: "URL under which this server is reached from outside, behind a proxy for instance: shown at \
+               start and on the start page; its path is the default of --web.route-prefix",
+    },
+    Setting {
+        name: "web.listen-address",
+        aliases: &[],
+        default: "0.0.0.0:9595",
+        value: "ADDRESS",
+        expected: "an address and a port such as 0.0.0.0:9595, [::]:9595 or :9595",
+        help: "Address and port to listen on",
+    },
+    Setting {
+        name: "web.max-connections",
+        aliases: &[],
+        default: "512",
+        value: "COUNT",
+        expected: "a whole number above 0",
+        help: "Connections served at once; more wait in the kernel's queue. Each takes a file descriptor \
+               and some tens of kilobytes",
+    },
+    Setting {
+        name: "web.page-title",
+        aliases: &[],
+        default: "Onggi",
+        value: "TEXT",
+        expected: "a text",
+        help: "Title of the start page",
+    },
+    Setting {
+        name: "web.read-timeout",
+        aliases: &[],
+        default: "5m",
+        value: "DURATION",
+        expected: "a duration above 0 such as 5m",
+        help: "Longest time to read a request, and to keep an idle connection. Longer lets slow or hanging \
+               clients keep connections for longer",
+    },
+    Setting {
+        name: "web.route-prefix",
+        aliases: &[],
+        default: "",
+        value: "PATH",
+        expected: "a path that begins with a slash, such as / or /metrics-store",
+        help: "Path under which all routes are served. Default: the path of --web.external-url",
+    },
+];
+
+/// The setting of this name or alias.
+pub fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|s| s.name == name || s.aliases.contains(&name))
+}
+
+/// `ONGGI_STORAGE_PATH` for `storage.path`.
+pub fn environment_name(name: &str) -> String {
+    let mut text = String::from(ENVIRONMENT_PREFIX);
+    text.extend(name.chars().map(|c| match c {
+        '.' | '-' => '_',
+        other => other.to_ascii_uppercase(),
+    }));
+    text
+}
+
+/// Every environment name that begins so must be a setting's.
+pub const ENVIRONMENT_PREFIX: &str = "ONGGI_";
+
+/// Names the YAML file; a flag or an environment variable, never a key of that file.
+pub const CONFIG_FILE: &str = "config.file";

@@ -1,0 +1,20 @@
+//! Protocols in, [`SeriesBatch`](crate::model::SeriesBatch) out.
+//!
+//! The way of a request: a protocol's folder turns a body into a batch and refuses only what it
+//! cannot read; [`validate`] makes the batch canonical and takes bad series and samples out by
+//! name, whatever protocol they came by. Storage gets what is left.
+//!
+//! - protocols: [`remote_write`]; the contracts as generated types: [`proto`]
+//! - judgement: [`validate`]
+//! - requests for tests and benches: [`testing`]
+
+pub mod proto;
+pub mod remote_write;
+pub mod testing;
+pub mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use remote_write::{DecodeError, DecodeLimits, Protocol, decode};
+pub use validate::{LabelLimits, ValidationRules, validate};

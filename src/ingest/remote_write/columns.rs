@@ -1,0 +1,175 @@
+//! The batch under construction, and what it may cost.
+//!
+//! Two bytes on the wire can be a whole element of a column, and a reference of one byte can
+//! repeat a text of megabytes where the batch owns its texts (exemplars, metadata). So every
+//! element is paid for before it is pushed, out of a purse that is a multiple of the body: a
+//! request of bombs is refused, an honest one never notices.
+
+use bytes::Bytes;
+
+use super::DecodeError;
+use crate::model::series_batch::{BatchSeries, HistogramSample, LabelRef};
+use crate::model::{Counts, Exemplar, FloatSample, Histogram, Labels, Metadata, SeriesBatch, TenantId};
+
+/// Bytes of columns that one byte of the decompressed body may become. Honest requests need
+/// less than ten: labels of one-byte references give eight, empty histograms the rest.
+pub const DECODED_PER_BODY_BYTE: usize = 16;
+
+/// What a request of any length may take on top.
+pub const DECODED_SLACK_BYTES: usize = 64 << 10;
+
+/// A batch that is being filled, one series after the other.
+pub struct Columns {
+    batch: SeriesBatch,
+    /// What is left in the purse.
+    left_bytes: usize,
+    limit_bytes: usize,
+    /// Labels of the exemplar that is being read, kept for its capacity.
+    exemplar_labels: Vec<LabelRef>,
+}
+
+/// Where the columns stood when a series began.
+#[derive(Clone, Copy)]
+pub struct SeriesStart {
+    labels: usize,
+    floats: usize,
+    histograms: usize,
+    exemplars: usize,
+}
+
+impl Columns {
+    pub fn new(tenant: TenantId, text: Bytes) -> Self {
+        let limit_bytes = text.len().saturating_mul(DECODED_PER_BODY_BYTE) + DECODED_SLACK_BYTES;
+        let batch = SeriesBatch::new(tenant, text);
+        Self { batch, left_bytes: limit_bytes, limit_bytes, exemplar_labels: Vec::new() }
+    }
+
+    pub fn into_batch(self) -> SeriesBatch {
+        self.batch
+    }
+
+    /// Pays for `bytes` that are about to be allocated.
+    #[inline]
+    pub fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
+        match self.left_bytes.checked_sub(bytes) {
+            Some(left_bytes) => {
+                self.left_bytes = left_bytes;
+                Ok(())
+            }
+            None => Err(DecodeError::Expands { limit_bytes: self.limit_bytes }),
+        }
+    }
+
+    /// Pays and makes room for series that were counted on the wire.
+    pub fn expect_series(&mut self, count: usize) -> Result<(), DecodeError> {
+        self.pay(count.saturating_mul(size_of::<BatchSeries>()))?;
+        self.batch.series.reserve_exact(count);
+        Ok(())
+    }
+
+    pub fn start_series(&self) -> SeriesStart {
+        SeriesStart {
+            labels: self.batch.labels.len(),
+            floats: self.batch.floats.len(),
+            histograms: self.batch.histograms.len(),
+            exemplars: self.batch.exemplars.len(),
+        }
+    }
+
+    /// Ends an expected series: what was pushed since `start` is its own. Columns are shorter than
+    /// the body, whose offsets are `u32`.
+    pub fn end_series(&mut self, start: SeriesStart) {
+        self.batch.series.push(BatchSeries {
+            labels: start.labels as u32..self.batch.labels.len() as u32,
+            floats: start.floats as u32..self.batch.floats.len() as u32,
+            histograms: start.histograms as u32..self.batch.histograms.len() as u32,
+            exemplars: start.exemplars as u32..self.batch.exemplars.len() as u32,
+        });
+    }
+
+    #[inline]
+    pub fn push_label(&mut self, label: LabelRef) -> Result<(), DecodeError> {
+        self.pay(size_of::<LabelRef>())?;
+        self.batch.labels.push(label);
+        Ok(())
+    }
+
+    #[inline]
+    pub fn push_float(&mut self, sample: FloatSample) -> Result<(), DecodeError> {
+        self.pay(size_of::<FloatSample>())?;
+        self.batch.floats.push(sample);
+        Ok(())
+    }
+
+    pub fn push_histogram(&mut self, sample: HistogramSample) -> Result<(), DecodeError> {
+        self.pay(size_of::<HistogramSample>() + heap_bytes(&sample.histogram))?;
+        self.batch.histograms.push(sample);
+        Ok(())
+    }
+
+    /// A label of the exemplar that [`Self::push_exemplar`] will complete.
+    pub fn push_exemplar_label(&mut self, label: LabelRef) {
+        self.exemplar_labels.push(label);
+    }
+
+    pub fn push_exemplar(&mut self, timestamp_ms: i64, value: f64) -> Result<(), DecodeError> {
+        let text_bytes: usize =
+            self.exemplar_labels.iter().map(|l| l.name.len as usize + l.value.len as usize).sum();
+        self.pay(size_of::<Exemplar>() + text_bytes)?;
+        let labels = exemplar_labels(&self.batch.text, &mut self.exemplar_labels);
+        self.exemplar_labels.clear();
+        self.batch.exemplars.push(Exemplar { timestamp_ms, value, labels });
+        Ok(())
+    }
+
+    pub fn push_metadata(&mut self, metadata: Metadata) {
+        self.batch.metadata.push(metadata);
+    }
+
+    /// The labels pushed since `start`.
+    pub fn labels_since(&self, start: SeriesStart) -> &[LabelRef] {
+        &self.batch.labels[start.labels..]
+    }
+
+    pub fn floats_since(&mut self, start: SeriesStart) -> &mut [FloatSample] {
+        &mut self.batch.floats[start.floats..]
+    }
+
+    pub fn histograms_since(&mut self, start: SeriesStart) -> &mut [HistogramSample] {
+        &mut self.batch.histograms[start.histograms..]
+    }
+
+    pub fn exemplars_since(&mut self, start: SeriesStart) -> &mut [Exemplar] {
+        &mut self.batch.exemplars[start.exemplars..]
+    }
+}
+
+/// What a histogram takes beside its own size.
+fn heap_bytes(histogram: &Histogram) -> usize {
+    let buckets = match &histogram.counts {
+        Counts::Integer { positive_deltas, negative_deltas, .. } => {
+            positive_deltas.len() + negative_deltas.len()
+        }
+        Counts::Float { positive, negative, .. } => positive.len() + negative.len(),
+    };
+    let spans = histogram.positive_spans.len() + histogram.negative_spans.len();
+    8 * (buckets + spans + histogram.custom_values.len())
+}
+
+/// The labels of an exemplar, sorted, without empty values.
+///
+/// What makes them wrong must survive until `validate` refuses the exemplar by name: a name given
+/// twice stays twice, and a label that is not UTF-8 gets the empty name, which no good label has.
+fn exemplar_labels(text: &[u8], labels: &mut Vec<LabelRef>) -> Labels {
+    let bytes = |part: crate::model::series_batch::TextRef| &text[part.start as usize..][..part.len as usize];
+    labels.retain(|label| label.value.len > 0);
+    labels.sort_unstable_by(|a, b| bytes(a.name).cmp(bytes(b.name)));
+    Labels::from_sorted(labels.iter().map(|label| {
+        let name = std::str::from_utf8(bytes(label.name));
+        let value = std::str::from_utf8(bytes(label.value));
+        match (name, value) {
+            (Ok(name), Ok(value)) => (name, value),
+            _ => ("", "not UTF-8"),
+        }
+    }))
+}

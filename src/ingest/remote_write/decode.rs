@@ -1,0 +1,42 @@
+//! Decodes a request: decompress, walk, hand over.
+
+use bytes::Bytes;
+
+use super::columns::Columns;
+use super::{DecodeError, Protocol, snappy, v1, v2};
+use crate::model::{SeriesBatch, TenantId};
+
+/// What a request may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeLimits {
+    /// Largest body after decompression; checked against its declared length before anything is
+    /// allocated. The columns of the batch are bounded by a multiple of the body
+    /// ([`super::DECODED_PER_BODY_BYTE`]).
+    pub decompressed_bytes_max: usize,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self { decompressed_bytes_max: 32 << 20 }
+    }
+}
+
+/// Decodes the snappy-compressed body of a request.
+///
+/// The batch holds what was sent as it was sent: nothing is sorted, and nothing is refused that
+/// [`validate`](crate::ingest::validate::validate) can refuse by name.
+pub fn decode(
+    protocol: Protocol,
+    body: Bytes,
+    tenant: TenantId,
+    limits: &DecodeLimits,
+) -> Result<SeriesBatch, DecodeError> {
+    let text = snappy::decompress(&body, limits.decompressed_bytes_max)?;
+    drop(body);
+    let mut columns = Columns::new(tenant, text.clone());
+    match protocol {
+        Protocol::V1 => v1::decode(&text, &mut columns)?,
+        Protocol::V2 => v2::decode(&text, &mut columns)?,
+    }
+    Ok(columns.into_batch())
+}

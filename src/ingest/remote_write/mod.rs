@@ -1,0 +1,29 @@
+//! Remote write 1.0 and 2.0: from the body of a request to a
+//! [`SeriesBatch`](crate::model::SeriesBatch).
+//!
+//! [`negotiate`] says by the headers which protocol a request speaks; [`decode`] takes the
+//! compressed body. Decoding walks the protobuf by hand and copies no label: a label is two
+//! stretches of the decompressed body. It refuses a request as a whole, and only where it cannot
+//! be read; what single series are worth is judged by [`validate`](super::validate).
+//!
+//! - headers: `negotiate`
+//! - bytes: `snappy`, `wire`
+//! - messages: `v1`, `v2`, `v2_metadata`, `histogram`
+//! - the batch under construction and what it may cost: `columns`
+
+mod columns;
+mod decode;
+mod error;
+mod histogram;
+mod negotiate;
+mod snappy;
+mod v1;
+mod v2;
+mod v2_metadata;
+mod wire;
+
+pub use columns::{DECODED_PER_BODY_BYTE, DECODED_SLACK_BYTES};
+pub use decode::{DecodeLimits, decode};
+pub use error::{DecodeError, WireFault};
+pub use negotiate::{Protocol, Unsupported, negotiate};
+pub use snappy::declared_len;

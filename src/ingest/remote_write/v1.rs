@@ -1,0 +1,142 @@
+//! Remote write 1.0: `prometheus.WriteRequest`.
+//!
+//! Two walks over the top level: the first counts the series, which makes room for them at once.
+
+use super::columns::Columns;
+use super::histogram::read_histogram;
+use super::wire::{Message, Value};
+use super::{DecodeError, Protocol};
+use crate::model::series_batch::LabelRef;
+use crate::model::{FloatSample, Metadata, MetricType};
+
+/// Fills the columns from a decompressed request.
+pub fn decode(body: &[u8], columns: &mut Columns) -> Result<(), DecodeError> {
+    columns.expect_series(count_series(body)?)?;
+    let mut request = Message::new(body);
+    while let Some(field) = request.next_field()? {
+        match (field.number, field.value) {
+            (1, Value::Bytes(series)) => read_series(series, columns)?,
+            (3, Value::Bytes(metadata)) => read_metadata(metadata, columns)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn count_series(body: &[u8]) -> Result<usize, DecodeError> {
+    let mut count = 0;
+    let mut request = Message::new(body);
+    while let Some(field) = request.next_field()? {
+        match (field.number, field.value) {
+            (1, Value::Bytes(_)) => count += 1,
+            (3, Value::Bytes(_)) => {}
+            // The numbers of 2.0: to skip them would lose everything without a word.
+            (4 | 5, Value::Bytes(_)) => {
+                return Err(DecodeError::OtherProtocol { sent: Protocol::V1, other: Protocol::V2 });
+            }
+            (1 | 3, _) => return Err(field.wrong_type("WriteRequest")),
+            _ => {}
+        }
+    }
+    Ok(count)
+}
+
+fn read_series(mut message: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
+    let start = columns.start_series();
+    while let Some(field) = message.next_field()? {
+        match (field.number, field.value) {
+            (1, Value::Bytes(label)) => columns.push_label(read_label(label)?)?,
+            (2, Value::Bytes(sample)) => columns.push_float(read_sample(sample)?)?,
+            (3, Value::Bytes(exemplar)) => read_exemplar(exemplar, columns)?,
+            (4, Value::Bytes(histogram)) => {
+                let mut sample = read_histogram(histogram)?;
+                sample.start_ms = 0;
+                columns.push_histogram(sample)?;
+            }
+            (1..=4, _) => return Err(field.wrong_type("TimeSeries")),
+            _ => {}
+        }
+    }
+    columns.end_series(start);
+    Ok(())
+}
+
+#[inline]
+fn read_label(mut message: Message<'_>) -> Result<LabelRef, DecodeError> {
+    let (mut name, mut value) = (message.text_start(), message.text_start());
+    while let Some(field) = message.next_field()? {
+        match (field.number, field.value) {
+            (1, Value::Bytes(text)) => name = text.text(),
+            (2, Value::Bytes(text)) => value = text.text(),
+            (1..=2, _) => return Err(field.wrong_type("Label")),
+            _ => {}
+        }
+    }
+    Ok(LabelRef { name, value })
+}
+
+#[inline]
+fn read_sample(mut message: Message<'_>) -> Result<FloatSample, DecodeError> {
+    let mut sample = FloatSample { timestamp_ms: 0, start_ms: 0, value: 0.0 };
+    while let Some(field) = message.next_field()? {
+        match (field.number, field.value) {
+            (1, Value::Fixed64(bits)) => sample.value = f64::from_bits(bits),
+            (2, Value::Varint(timestamp)) => sample.timestamp_ms = timestamp as i64,
+            (1..=2, _) => return Err(field.wrong_type("Sample")),
+            _ => {}
+        }
+    }
+    Ok(sample)
+}
+
+fn read_exemplar(mut message: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
+    let (mut timestamp_ms, mut value) = (0, 0.0);
+    while let Some(field) = message.next_field()? {
+        match (field.number, field.value) {
+            (1, Value::Bytes(label)) => columns.push_exemplar_label(read_label(label)?),
+            (2, Value::Fixed64(bits)) => value = f64::from_bits(bits),
+            (3, Value::Varint(timestamp)) => timestamp_ms = timestamp as i64,
+            (1..=3, _) => return Err(field.wrong_type("Exemplar")),
+            _ => {}
+        }
+    }
+    columns.push_exemplar(timestamp_ms, value)
+}
+
+fn read_metadata(mut message: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
+    columns.pay(size_of::<Metadata>() + LOSSY_GROWTH_MAX * message.bytes().len())?;
+    let mut metadata = Metadata {
+        metric: String::new(),
+        metric_type: MetricType::Unknown,
+        help: String::new(),
+        unit: String::new(),
+    };
+    while let Some(field) = message.next_field()? {
+        match (field.number, field.value) {
+            (1, Value::Varint(number)) => metadata.metric_type = metric_type(number),
+            // A name that is no text is as good as none: `validate` refuses the empty one.
+            (2, Value::Bytes(text)) => {
+                metadata.metric = std::str::from_utf8(text.bytes()).unwrap_or_default().to_owned();
+            }
+            (4, Value::Bytes(text)) => metadata.help = lossy(text.bytes()),
+            (5, Value::Bytes(text)) => metadata.unit = lossy(text.bytes()),
+            (1 | 2 | 4 | 5, _) => return Err(field.wrong_type("MetricMetadata")),
+            _ => {}
+        }
+    }
+    columns.push_metadata(metadata);
+    Ok(())
+}
+
+/// The type behind a number, which is the same in both protocols. Enums have 32 bits.
+pub fn metric_type(number: u64) -> MetricType {
+    u8::try_from(number as i32).map_or(MetricType::Unknown, MetricType::from_number)
+}
+
+/// What [`lossy`] may make of one byte: the three of U+FFFD.
+pub const LOSSY_GROWTH_MAX: usize = 3;
+
+/// Help and unit are for people: a byte that is no UTF-8 is shown as such, and costs no sample.
+pub fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,139 @@
+//! One series' labels: brings them into canonical form in place, or says why that cannot be.
+
+use crate::model::METRIC_NAME;
+use crate::model::series_batch::{LabelRef, RefusalReason, TextRef};
+
+use super::describe::{CUT, escaped, shortened};
+
+/// Limits on the labels of one series; `None` switches one off.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LabelLimits {
+    pub labels_per_series: Option<usize>,
+    pub name_bytes: Option<usize>,
+    pub value_bytes: Option<usize>,
+}
+
+/// Why a series is refused for its labels.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelFault {
+    #[error("no metric name")]
+    MissingMetricName,
+    #[error("empty label name")]
+    EmptyName,
+    #[error("duplicate label name {0}")]
+    Duplicate(String),
+    #[error("label {0} that is not UTF-8")]
+    NotUtf8(String),
+    #[error("{labels} labels, more than the limit of {limit},")]
+    TooManyLabels { labels: usize, limit: usize },
+    #[error("label name {name} of {bytes} bytes, more than the limit of {limit},")]
+    LongName { name: String, bytes: usize, limit: usize },
+    #[error("label {name} with a value of {bytes} bytes, more than the limit of {limit},")]
+    LongValue { name: String, bytes: usize, limit: usize },
+}
+
+impl LabelFault {
+    pub fn reason(&self) -> RefusalReason {
+        match self {
+            Self::MissingMetricName => RefusalReason::MissingMetricName,
+            Self::EmptyName => RefusalReason::EmptyLabelName,
+            Self::Duplicate(_) => RefusalReason::DuplicateLabel,
+            Self::NotUtf8(_) => RefusalReason::InvalidUtf8,
+            Self::TooManyLabels { .. } => RefusalReason::LabelsPerSeries,
+            Self::LongName { .. } => RefusalReason::LabelNameLength,
+            Self::LongValue { .. } => RefusalReason::LabelValueLength,
+        }
+    }
+}
+
+/// Sorts the labels by name and moves those with empty values out: the first so many, as returned,
+/// are the series' canonical labels.
+pub fn canonicalize(text: &[u8], labels: &mut [LabelRef], limits: &LabelLimits) -> Result<usize, LabelFault> {
+    let kept = if is_sorted(text, labels) { labels.len() } else { sort(text, labels)? };
+    check_texts(text, &labels[..kept], limits)?;
+    Ok(kept)
+}
+
+/// Whether names rise strictly and nothing is empty: what good senders send.
+fn is_sorted(text: &[u8], labels: &[LabelRef]) -> bool {
+    // Every name is greater than the empty one, so that an empty name fails too.
+    let mut previous: &[u8] = b"";
+    labels.iter().all(|label| {
+        let name = bytes(text, label.name);
+        let rises = previous < name;
+        previous = name;
+        rises && label.value.len > 0
+    })
+}
+
+fn sort(text: &[u8], labels: &mut [LabelRef]) -> Result<usize, LabelFault> {
+    if labels.iter().any(|label| label.name.len == 0) {
+        return Err(LabelFault::EmptyName);
+    }
+    let mut kept = 0;
+    for at in 0..labels.len() {
+        if labels[at].value.len > 0 {
+            labels.swap(kept, at);
+            kept += 1;
+        }
+    }
+    let labels = &mut labels[..kept];
+    labels.sort_unstable_by(|a, b| bytes(text, a.name).cmp(bytes(text, b.name)));
+    for pair in labels.windows(2) {
+        let name = bytes(text, pair[0].name);
+        if name == bytes(text, pair[1].name) {
+            return Err(LabelFault::Duplicate(quoted(name)));
+        }
+    }
+    Ok(kept)
+}
+
+fn check_texts(text: &[u8], labels: &[LabelRef], limits: &LabelLimits) -> Result<(), LabelFault> {
+    let name_limit = limits.name_bytes.unwrap_or(usize::MAX);
+    let value_limit = limits.value_bytes.unwrap_or(usize::MAX);
+    let mut has_metric_name = false;
+    for label in labels {
+        let (name, value) = (bytes(text, label.name), bytes(text, label.value));
+        has_metric_name |= name == METRIC_NAME.as_bytes();
+        if !is_utf8(name) || !is_utf8(value) {
+            return Err(LabelFault::NotUtf8(quoted(name)));
+        }
+        if name.len() > name_limit {
+            return Err(LabelFault::LongName { name: quoted(name), bytes: name.len(), limit: name_limit });
+        }
+        if value.len() > value_limit {
+            return Err(LabelFault::LongValue { name: quoted(name), bytes: value.len(), limit: value_limit });
+        }
+    }
+    if !has_metric_name {
+        return Err(LabelFault::MissingMetricName);
+    }
+    match limits.labels_per_series {
+        Some(limit) if labels.len() > limit => Err(LabelFault::TooManyLabels { labels: labels.len(), limit }),
+        _ => Ok(()),
+    }
+}
+
+/// Nearly all labels are ASCII, which is faster to see.
+#[inline]
+fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+}
+
+#[inline]
+fn bytes(text: &[u8], part: TextRef) -> &[u8] {
+    &text[part.start as usize..][..part.len as usize]
+}
+
+/// A name in quotes, cut to what a message can bear.
+fn quoted(name: &[u8]) -> String {
+    const NAME_BYTES_MAX: usize = 64;
+    let mut text = String::from('"');
+    let shown = shortened(name, NAME_BYTES_MAX);
+    escaped(&mut text, shown);
+    if shown.len() < name.len() {
+        text.push_str(CUT);
+    }
+    text.push('"');
+    text
+}

@@ -1,0 +1,111 @@
+//! Judges a batch: makes every good series canonical in place, takes everything bad out by name.
+//!
+//! Partial writes are the rule: one bad series, sample or exemplar never spoils the rest. What is
+//! refused is counted in full and described for the first few. A good batch costs one pass and no
+//! allocation. Limits that need to know other series (how many are active) are storage's.
+//!
+//! - [`labels`]: one series' labels
+//! - [`samples`]: its samples, histograms and exemplars
+//! - [`describe`]: how refusals name a series
+
+mod describe;
+mod labels;
+mod samples;
+
+#[cfg(test)]
+mod tests;
+
+pub use describe::SERIES_TEXT_BYTES_MAX;
+pub use labels::LabelLimits;
+pub use samples::EXEMPLAR_CHARS_MAX;
+
+use crate::model::series_batch::{BatchSeries, RefusalReason, Refusals};
+use crate::model::time::MINUTE_MS;
+use crate::model::{SeriesBatch, TimeRange};
+
+/// How far ahead of the clock a sample may be by default.
+pub const FUTURE_MS: i64 = 10 * MINUTE_MS;
+
+/// What is good, at the moment of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct ValidationRules {
+    pub now_ms: i64,
+    /// The oldest time that retention keeps.
+    pub oldest_ms: i64,
+    /// How far ahead of `now_ms` a sample may be.
+    pub future_ms: i64,
+    pub limits: LabelLimits,
+}
+
+impl ValidationRules {
+    /// Rules of a server that keeps `retention_ms`, without limits on labels.
+    pub fn at(now_ms: i64, retention_ms: i64) -> Self {
+        let oldest_ms = now_ms.saturating_sub(retention_ms);
+        Self { now_ms, oldest_ms, future_ms: FUTURE_MS, limits: LabelLimits::default() }
+    }
+
+    /// The times that are accepted.
+    fn times(&self) -> TimeRange {
+        TimeRange::new(self.oldest_ms, self.now_ms.saturating_add(self.future_ms))
+    }
+}
+
+/// Leaves in `batch` what may be stored, in canonical form, and returns what was refused.
+///
+/// Of the batch's series only those stay that have a sample, a histogram or an exemplar left.
+/// Their labels are sorted by name, unique, without empty values, UTF-8 and named.
+pub fn validate(batch: &mut SeriesBatch, rules: &ValidationRules) -> Refusals {
+    let mut refusals = Refusals::default();
+    let times = rules.times();
+    let mut series = std::mem::take(&mut batch.series);
+    series.retain_mut(|series| {
+        let is_good = keep_good_labels(batch, series, rules, &mut refusals);
+        if is_good {
+            samples::keep_good(batch, series, &times, &mut refusals);
+        }
+        is_good && !is_bare(series)
+    });
+    batch.series = series;
+    keep_named_metadata(batch, &mut refusals);
+    refusals
+}
+
+/// Whether the series is good by its labels, which are canonical then.
+fn keep_good_labels(
+    batch: &mut SeriesBatch,
+    series: &mut BatchSeries,
+    rules: &ValidationRules,
+    refusals: &mut Refusals,
+) -> bool {
+    let refs = &mut batch.labels[series.labels.start as usize..series.labels.end as usize];
+    match labels::canonicalize(&batch.text, refs, &rules.limits) {
+        Ok(kept) => {
+            series.labels.end = series.labels.start + kept as u32;
+            true
+        }
+        Err(fault) => {
+            let lost = series.floats.len() + series.histograms.len() + series.exemplars.len();
+            refusals.add(fault.reason(), lost as u64, || {
+                format!("{fault} in series {}", describe::series(batch, series))
+            });
+            false
+        }
+    }
+}
+
+/// A series that brought metadata only, or lost its samples: there is nothing to store.
+fn is_bare(series: &BatchSeries) -> bool {
+    series.floats.is_empty() && series.histograms.is_empty() && series.exemplars.is_empty()
+}
+
+fn keep_named_metadata(batch: &mut SeriesBatch, refusals: &mut Refusals) {
+    batch.metadata.retain(|metadata| {
+        let is_named = !metadata.metric.is_empty();
+        if !is_named {
+            refusals.add(RefusalReason::MissingMetricName, 1, || {
+                format!("metadata without a metric name, of type {}", metadata.metric_type.as_str())
+            });
+        }
+        is_named
+    });
+}

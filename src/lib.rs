@@ -1,0 +1,107 @@
+//! # Onggi
+//!
+//! A Prometheus-compatible backend in one binary: it takes remote write, keeps samples for years
+//! in a RocksDB-backed columnar store, and answers PromQL over the Prometheus HTTP API. This page
+//! is the architecture chapter: where it and the code differ, one of them has a defect.
+//!
+//! ## The hourglass
+//!
+//! ```text
+//!  remote write 1.0/2.0                                Grafana · PromQL API
+//!              └──────────┐                                  ┌────────┘
+//!                    SeriesBatch                     Querier (select)
+//!                         └────────────┐      ┌──────────────┘
+//!                                   storage::Storage
+//!                                          │
+//!              head · log · part · local (RocksDB) · flush · replay
+//! ```
+//!
+//! Every protocol turns into one [`model::SeriesBatch`]; every reader asks one
+//! [`querier::Querier`]. A new protocol touches only [`ingest`], a new storage tier only
+//! [`storage`]; [`promql`] knows neither.
+//!
+//! ## Floors
+//!
+//! A file imports from lower floors and from its own folder, never from higher; a test holds this
+//! against the sources.
+//!
+//! | floor | modules | what lives there |
+//! |---|---|---|
+//! | 6 | `main` [`app`] [`cli`] | compose; the only place that knows everything |
+//! | 5 | [`server`] | HTTP: routes, extractors, bodies, status codes; axum lives only here |
+//! | 4 | [`ingest`] | protocols → `SeriesBatch`; prost and snap |
+//! | 3 | [`storage`] [`promql`] | remember; compute. These two do not know each other |
+//! | 2 | [`querier`] | the seam where they meet |
+//! | 1 | [`chunk`] [`encoding`] | compressed samples; bytes |
+//! | 0 | [`model`] [`config`] [`error`] [`clock`] [`memory`] [`telemetry`] [`cpu`] | words, values, ground services |
+//!
+//! Much of the design is what is absent: `promql` has no tenant and no storage in it; `storage`
+//! has no lookback, offset or `@`; only `storage::local` names RocksDB; only `server` names status
+//! codes; only [`clock`] asks for the wall-clock time; the submodules of `storage` are private, so
+//! that the compiler refuses short cuts.
+//!
+//! ## The way of a write
+//!
+//! The server reads a bounded body and has [`ingest`] decode it without an allocation per label
+//! and validate it: labels become canonical, bad series are taken out, counted and named, the good
+//! ones go on. [`storage::Storage::append`] resolves labels to ids, hands the batch to the log and
+//! waits until the frame that holds it is synced; then the samples become visible in the head and
+//! the answer goes out. Nothing is acknowledged before it is durable, and nothing is dropped
+//! without being counted and named in the answer.
+//!
+//! ## One log, and everything else is made of it
+//!
+//! There is one durable log: files of frames, a frame being what one group commit made durable.
+//! While one `fdatasync` runs, the next group gathers; there is no timer. A file is self-contained:
+//! the series it defines are referred to by its own later frames only.
+//!
+//! The *head* is the log in memory: a registry of active series and, per *epoch*, the samples of a
+//! range of log files. An epoch is sealed by age, memory or log size and flushed:
+//!
+//! 1. its series, sorted by tenant, metric name and labels, are written into parts (SST files);
+//! 2. the files are ingested into RocksDB, whose own WAL is off, always;
+//! 3. one catalogue batch names the parts and the log files they cover, and is flushed;
+//! 4. the read view swaps the epoch for its parts;
+//! 5. series that nothing newer uses are forgotten, and covered log files are deleted.
+//!
+//! A crash between any two steps repeats the rest. A part that the catalogue does not name is
+//! garbage at the next start; a log file that it does not cover is replayed. Writes are taken
+//! while the replay runs, queries wait for it.
+//!
+//! A failed sync ends the process: what the disk holds is unknown then, and a retry would hide it.
+//! A torn frame is tolerated at the end of the newest log file only; anywhere else a bad checksum
+//! is an error that names the file, and nothing is skipped.
+//!
+//! ## Identity and the join
+//!
+//! A series is its tenant and its canonical labels: sorted by name, empty values dropped. Ids are
+//! local: to the process in memory, to the file in the log, to the part on disk. Samples are taken
+//! in any order inside retention. Of two samples of one series at one time the maximum in a fixed
+//! total order stays, so that order of arrival, retries and replays change nothing; Prometheus
+//! keeps the first and refuses the second, and this is a deliberate deviation.
+//!
+//! ## The way of a question
+//!
+//! [`promql::Engine`] parses, finds the absolute time range of each selector, fetches all selectors
+//! through the `Querier`, and evaluates synchronously over columns of steps, series by series.
+//! `storage` answers a selector from one read view: active series by the registry's index, parts by
+//! theirs, all pieces of a series through the one join. Queries run on threads of their own with a
+//! deadline, a memory budget and a way to be cancelled; a wrong or too large question is an error,
+//! never a partial answer.
+
+pub mod app;
+pub mod chunk;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod cpu;
+pub mod encoding;
+pub mod error;
+pub mod ingest;
+pub mod memory;
+pub mod model;
+pub mod promql;
+pub mod querier;
+pub mod server;
+pub mod storage;
+pub mod telemetry;

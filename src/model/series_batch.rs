@@ -1,0 +1,257 @@
+//! `SeriesBatch`: the neck of the hourglass, what every protocol turns into.
+//!
+//! Owns the column layout of a request: one text, label references into it, one column per kind
+//! of sample. No allocation per label or per series. Decoders fill it, `ingest::validate` makes it
+//! canonical and takes bad series out, storage reads it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Exemplar, FloatSample, Histogram, Labels, Metadata, TenantId};
+
+/// A stretch of the batch's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TextRef {
+    pub start: u32,
+    pub len: u32,
+}
+
+/// One label: two stretches of the batch's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelRef {
+    pub name: TextRef,
+    pub value: TextRef,
+}
+
+/// A histogram with its times.
+#[derive(Clone, Debug)]
+pub struct HistogramSample {
+    pub timestamp_ms: i64,
+    /// Start ("created") timestamp; 0 where the sender gave none.
+    pub start_ms: i64,
+    pub histogram: Histogram,
+}
+
+/// One series of a batch: ranges of the batch's columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchSeries {
+    pub labels: Range<u32>,
+    pub floats: Range<u32>,
+    pub histograms: Range<u32>,
+    pub exemplars: Range<u32>,
+}
+
+/// What one request brings for one tenant.
+#[derive(Clone, Debug)]
+pub struct SeriesBatch {
+    pub tenant: TenantId,
+    /// The decompressed body, or any other text that the label references point into.
+    pub text: Bytes,
+    pub labels: Vec<LabelRef>,
+    pub series: Vec<BatchSeries>,
+    pub floats: Vec<FloatSample>,
+    pub histograms: Vec<HistogramSample>,
+    pub exemplars: Vec<Exemplar>,
+    /// Of metric families, not of series.
+    pub metadata: Vec<Metadata>,
+}
+
+impl SeriesBatch {
+    pub fn new(tenant: TenantId, text: Bytes) -> Self {
+        Self {
+            tenant,
+            text,
+            labels: Vec::new(),
+            series: Vec::new(),
+            floats: Vec::new(),
+            histograms: Vec::new(),
+            exemplars: Vec::new(),
+            metadata: Vec::new(),
+        }
+    }
+
+    /// Whether there is nothing to store.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.metadata.is_empty()
+    }
+
+    pub fn text_of(&self, text: TextRef) -> &[u8] {
+        &self.text[text.start as usize..(text.start + text.len) as usize]
+    }
+
+    pub fn label_refs(&self, series: &BatchSeries) -> &[LabelRef] {
+        &self.labels[range(&series.labels)]
+    }
+
+    /// The series' labels as bytes, in the order they stand in the batch.
+    pub fn labels_of<'a>(&'a self, series: &BatchSeries) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
+        self.labels[range(&series.labels)]
+            .iter()
+            .map(|label| (self.text_of(label.name), self.text_of(label.value)))
+    }
+
+    pub fn floats_of(&self, series: &BatchSeries) -> &[FloatSample] {
+        &self.floats[range(&series.floats)]
+    }
+
+    pub fn histograms_of(&self, series: &BatchSeries) -> &[HistogramSample] {
+        &self.histograms[range(&series.histograms)]
+    }
+
+    pub fn exemplars_of(&self, series: &BatchSeries) -> &[Exemplar] {
+        &self.exemplars[range(&series.exemplars)]
+    }
+
+    /// What a batch of only good series counts as.
+    pub fn written(&self) -> Written {
+        let sum = |of: fn(&BatchSeries) -> &Range<u32>| {
+            self.series.iter().map(|series| of(series).len() as u64).sum()
+        };
+        Written {
+            floats: sum(|s| &s.floats),
+            histograms: sum(|s| &s.histograms),
+            exemplars: sum(|s| &s.exemplars),
+        }
+    }
+
+    /// Adds a series from owned parts: for tests, imports and whatever is not hot.
+    pub fn push_owned(
+        &mut self,
+        labels: &Labels,
+        floats: &[FloatSample],
+        histograms: &[HistogramSample],
+        exemplars: &[Exemplar],
+    ) {
+        let mut text = Vec::from(std::mem::take(&mut self.text));
+        let mut push_text = |part: &str| {
+            let start = text.len() as u32;
+            text.extend_from_slice(part.as_bytes());
+            TextRef { start, len: part.len() as u32 }
+        };
+        let labels_start = self.labels.len() as u32;
+        for (name, value) in labels {
+            let label = LabelRef { name: push_text(name), value: push_text(value) };
+            self.labels.push(label);
+        }
+        self.text = text.into();
+        let (floats_start, histograms_start, exemplars_start) =
+            (self.floats.len() as u32, self.histograms.len() as u32, self.exemplars.len() as u32);
+        self.floats.extend_from_slice(floats);
+        self.histograms.extend_from_slice(histograms);
+        self.exemplars.extend_from_slice(exemplars);
+        self.series.push(BatchSeries {
+            labels: labels_start..self.labels.len() as u32,
+            floats: floats_start..self.floats.len() as u32,
+            histograms: histograms_start..self.histograms.len() as u32,
+            exemplars: exemplars_start..self.exemplars.len() as u32,
+        });
+    }
+}
+
+fn range(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}
+
+/// How many samples of each kind were stored: the figures of remote write 2.0's answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    pub floats: u64,
+    pub histograms: u64,
+    pub exemplars: u64,
+}
+
+/// Why something in a request was refused for good. The words are metric label values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RefusalReason {
+    MissingMetricName,
+    EmptyLabelName,
+    DuplicateLabel,
+    InvalidUtf8,
+    InvalidHistogram,
+    InvalidExemplar,
+    MixedSampleKinds,
+    TooOld,
+    TooFarInFuture,
+    LabelsPerSeries,
+    LabelNameLength,
+    LabelValueLength,
+    SeriesLimit,
+    MemoryFull,
+}
+
+impl RefusalReason {
+    pub const ALL: [Self; 14] = [
+        Self::MissingMetricName,
+        Self::EmptyLabelName,
+        Self::DuplicateLabel,
+        Self::InvalidUtf8,
+        Self::InvalidHistogram,
+        Self::InvalidExemplar,
+        Self::MixedSampleKinds,
+        Self::TooOld,
+        Self::TooFarInFuture,
+        Self::LabelsPerSeries,
+        Self::LabelNameLength,
+        Self::LabelValueLength,
+        Self::SeriesLimit,
+        Self::MemoryFull,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MissingMetricName => "missing_metric_name",
+            Self::EmptyLabelName => "empty_label_name",
+            Self::DuplicateLabel => "duplicate_label",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::InvalidHistogram => "invalid_histogram",
+            Self::InvalidExemplar => "invalid_exemplar",
+            Self::MixedSampleKinds => "mixed_sample_kinds",
+            Self::TooOld => "too_old",
+            Self::TooFarInFuture => "too_far_in_future",
+            Self::LabelsPerSeries => "labels_per_series",
+            Self::LabelNameLength => "label_name_length",
+            Self::LabelValueLength => "label_value_length",
+            Self::SeriesLimit => "series_limit",
+            Self::MemoryFull => "memory_full",
+        }
+    }
+}
+
+/// What a request lost and why: counted in full, named for the first few.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals {
+    /// Samples, histograms and exemplars refused, by reason; a bad series without any counts 1.
+    pub counts: std::collections::BTreeMap<RefusalReason, u64>,
+    /// Texts of the first few, each naming its series.
+    pub examples: Vec<String>,
+}
+
+/// How many refused series an answer names.
+pub const REFUSAL_EXAMPLES_MAX: usize = 5;
+
+impl Refusals {
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// Counts a refusal; `describe` is called only while examples are still wanted.
+    pub fn add(&mut self, reason: RefusalReason, count: u64, describe: impl FnOnce() -> String) {
+        *self.counts.entry(reason).or_default() += count.max(1);
+        if self.examples.len() < REFUSAL_EXAMPLES_MAX {
+            self.examples.push(describe());
+        }
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        for (reason, count) in other.counts {
+            *self.counts.entry(reason).or_default() += count;
+        }
+        let room = REFUSAL_EXAMPLES_MAX.saturating_sub(self.examples.len());
+        self.examples.extend(other.examples.into_iter().take(room));
+    }
+}

@@ -1,0 +1,272 @@
+//! The way of a query: parse, plan, fetch, evaluate, answer.
+
+use std::time::Instant;
+
+use super::annotations::Annotations;
+use super::error::{PromqlError, Result};
+use super::histogram::Edition;
+use super::limits::SampleMeter;
+use super::operators::column::{Cell, SeriesColumn, drop_metric_name};
+use super::operators::evaluator::{Evaluator, Settings};
+use super::operators::fetch::Fetched;
+use super::operators::merge::{has_duplicates, merge_same_labels};
+use super::operators::step_grid::StepGrid;
+use super::plan::{Plan, lower};
+use super::syntax::{Expr, ParseOptions, ValueType, parse, resolve_durations};
+use super::value::{MatrixSeries, PointValue, QueryOutput, QueryStats, Value, VectorPoint};
+use crate::querier::{Querier, QueryGuard};
+
+/// How all queries are evaluated.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// How long a sample is the newest of its series.
+    pub lookback_delta_ms: i64,
+    /// Most samples that a query holds at one time.
+    pub max_samples: u64,
+    /// Names are dropped when the query is done instead of by each operation.
+    pub delayed_name_removal: bool,
+    pub experimental_functions: bool,
+    /// Step of subqueries that name none.
+    pub default_subquery_step_ms: i64,
+    /// Threads that share the work of large queries; 1 for none beside the caller's own.
+    pub parallelism: usize,
+    /// Which Prometheus decides where releases differ.
+    pub edition: Edition,
+    /// Start timestamps tell `rate` and its kin of counter resets.
+    pub start_timestamps: bool,
+    /// Language beyond 3.5.
+    pub syntax: ParseOptions,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lookback_delta_ms: 5 * crate::model::time::MINUTE_MS,
+            max_samples: 50_000_000,
+            delayed_name_removal: false,
+            experimental_functions: false,
+            default_subquery_step_ms: crate::model::time::MINUTE_MS,
+            parallelism: std::thread::available_parallelism().map_or(1, usize::from),
+            edition: Edition::V3_5,
+            start_timestamps: false,
+            syntax: ParseOptions::default(),
+        }
+    }
+}
+
+/// What one query may ask for differently.
+#[derive(Clone, Debug, Default)]
+pub struct QueryOptions {
+    pub lookback_delta_ms: Option<i64>,
+}
+
+/// Evaluates queries. Shared by all of them.
+pub struct Engine {
+    options: EngineOptions,
+    pool: Option<rayon::ThreadPool>,
+}
+
+impl Engine {
+    pub fn new(options: EngineOptions) -> Self {
+        let pool = match options.parallelism {
+            0 | 1 => None,
+            // Without threads of their own queries are only slower.
+            threads => rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(|number| format!("query-{number}"))
+                .build()
+                .inspect_err(|error| tracing::warn!(%error, "queries run without threads of their own"))
+                .ok(),
+        };
+        Self { options, pool }
+    }
+
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// How this engine reads queries: for `parse_query`, `format_query` and selectors.
+    pub fn parse_options(&self) -> ParseOptions {
+        ParseOptions {
+            experimental_functions: self.options.experimental_functions,
+            ..self.options.syntax.clone()
+        }
+    }
+
+    /// Evaluates a query at one time.
+    pub fn instant(
+        &self,
+        querier: &dyn Querier,
+        query: &str,
+        time_ms: i64,
+        options: &QueryOptions,
+        guard: &QueryGuard,
+    ) -> Result<QueryOutput> {
+        let begun = Instant::now();
+        let mut expr = parse(query, &self.parse_options())?;
+        resolve_durations(query, &mut expr, 0, 0)?;
+        let grid = StepGrid::instant(time_ms);
+        let task = Task { query, expr: &expr, grid, end_ms: time_ms, step_ms: 0, begun };
+        self.run(querier, &task, options, guard)
+    }
+
+    /// Evaluates a query at every step from `start_ms` to `end_ms`.
+    #[expect(clippy::too_many_arguments, reason = "the parameters of query_range")]
+    pub fn range(
+        &self,
+        querier: &dyn Querier,
+        query: &str,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+        options: &QueryOptions,
+        guard: &QueryGuard,
+    ) -> Result<QueryOutput> {
+        let begun = Instant::now();
+        let mut expr = parse(query, &self.parse_options())?;
+        if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
+            return Err(PromqlError::RangeType(expr.value_type().documented()));
+        }
+        let length_ms = end_ms
+            .checked_sub(start_ms)
+            .ok_or_else(|| PromqlError::Range("range is too long".to_owned()))?;
+        resolve_durations(query, &mut expr, step_ms, length_ms)?;
+        let grid = StepGrid::range(start_ms, end_ms, step_ms)?;
+        let task = Task { query, expr: &expr, grid, end_ms, step_ms, begun };
+        self.run(querier, &task, options, guard)
+    }
+
+    fn run(
+        &self,
+        querier: &dyn Querier,
+        task: &Task<'_>,
+        options: &QueryOptions,
+        guard: &QueryGuard,
+    ) -> Result<QueryOutput> {
+        let lookback_ms = match options.lookback_delta_ms {
+            Some(lookback_ms) if lookback_ms > 0 => lookback_ms,
+            _ => self.options.lookback_delta_ms,
+        };
+        let plan = lower(
+            task.expr,
+            task.grid.start_ms,
+            task.end_ms,
+            task.step_ms,
+            self.options.default_subquery_step_ms,
+        )?;
+        let preparation = task.begun.elapsed();
+        let fetched = Fetched::open(querier, &plan, &task.grid, lookback_ms, guard)?;
+        let evaluator = Evaluator {
+            settings: Settings {
+                lookback_ms,
+                delayed_name_removal: self.options.delayed_name_removal,
+                edition: self.options.edition,
+                use_starts: self.options.start_timestamps,
+                query_grid: task.grid,
+                query_end_ms: task.end_ms,
+                query_step_ms: task.step_ms,
+            },
+            fetched,
+            querier,
+            guard,
+            pool: self.pool.as_ref(),
+            meter: SampleMeter::new(self.options.max_samples),
+            annotations: Annotations::default(),
+        };
+        let mut value = evaluate(&evaluator, &plan, task)?;
+        let evaluation = task.begun.elapsed() - preparation;
+        if let Value::Matrix(series) = &mut value {
+            series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
+        let (warnings, infos) = evaluator.annotations.render(task.query);
+        let stats = QueryStats {
+            samples_total: evaluator.meter.total(),
+            samples_peak: evaluator.meter.peak(),
+            preparation,
+            evaluation,
+            sorting: task.begun.elapsed() - preparation - evaluation,
+        };
+        Ok(QueryOutput { value, warnings, infos, stats })
+    }
+}
+
+/// One query.
+struct Task<'a> {
+    query: &'a str,
+    expr: &'a Expr,
+    grid: StepGrid,
+    end_ms: i64,
+    /// 0 of an instant query.
+    step_ms: i64,
+    begun: Instant,
+}
+
+fn evaluate(evaluator: &Evaluator<'_>, plan: &Plan, task: &Task<'_>) -> Result<Value> {
+    let (root, grid) = (&plan.root, &task.grid);
+    let is_instant = task.step_ms == 0;
+    match (root.value_type, is_instant) {
+        (ValueType::String, _) => {
+            let value = super::operators::vector_call::string(root)?.to_owned();
+            Ok(Value::String { timestamp_ms: grid.start_ms, value })
+        }
+        (ValueType::Scalar, true) => {
+            let values = evaluator.scalar(root, grid)?;
+            Ok(Value::Scalar { timestamp_ms: grid.start_ms, value: values[0] })
+        }
+        (ValueType::Scalar, false) => {
+            let floats = evaluator.scalar(root, grid)?;
+            evaluator.meter.hold(floats.len() as u64)?;
+            let floats = grid.times().zip(floats).collect();
+            Ok(Value::Matrix(vec![MatrixSeries { floats, ..MatrixSeries::default() }]))
+        }
+        (ValueType::Matrix, _) => Ok(Value::Matrix(evaluator.range_vector(root, grid)?)),
+        (ValueType::Vector | ValueType::None, _) => {
+            let columns = evaluator.vector(root, grid)?;
+            let columns = finish_names(evaluator, columns)?;
+            if is_instant {
+                if has_duplicates(&columns) {
+                    return Err(PromqlError::same_labelset());
+                }
+                return Ok(Value::Vector(columns.into_iter().filter_map(|c| point(c, grid)).collect()));
+            }
+            Ok(Value::Matrix(columns.into_iter().filter_map(|c| matrix_series(c, grid)).collect()))
+        }
+    }
+}
+
+/// Drops the names whose dropping was delayed.
+fn finish_names(evaluator: &Evaluator<'_>, mut columns: Vec<SeriesColumn>) -> Result<Vec<SeriesColumn>> {
+    if !evaluator.settings.delayed_name_removal {
+        return Ok(columns);
+    }
+    for column in columns.iter_mut().filter(|column| column.drop_name) {
+        column.labels = drop_metric_name(&column.labels);
+    }
+    match evaluator.settings.edition {
+        Edition::V3_5 if has_duplicates(&columns) => Err(PromqlError::same_labelset()),
+        Edition::V3_5 => Ok(columns),
+        Edition::V3_14 => merge_same_labels(columns),
+    }
+}
+
+fn point(column: SeriesColumn, grid: &StepGrid) -> Option<VectorPoint> {
+    let value = match column.cell(0) {
+        Cell::Absent => return None,
+        Cell::Float(value) => PointValue::Float(value),
+        Cell::Histogram(histogram) => PointValue::Histogram(std::sync::Arc::clone(histogram)),
+    };
+    Some(VectorPoint { labels: column.labels, timestamp_ms: grid.start_ms, value })
+}
+
+fn matrix_series(column: SeriesColumn, grid: &StepGrid) -> Option<MatrixSeries> {
+    let mut series = MatrixSeries::default();
+    for (step, time_ms) in grid.times().enumerate() {
+        match column.cell(step) {
+            Cell::Absent => {}
+            Cell::Float(value) => series.floats.push((time_ms, value)),
+            Cell::Histogram(h) => series.histograms.push((time_ms, std::sync::Arc::clone(h))),
+        }
+    }
+    series.labels = column.labels;
+    (!series.floats.is_empty() || !series.histograms.is_empty()).then_some(series)
+}

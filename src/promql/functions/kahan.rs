@@ -1,0 +1,100 @@
+//! Neumaier's compensated summation, as Prometheus sums.
+
+/// A sum and what rounding took from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KahanSum {
+    pub sum: f64,
+    pub compensation: f64,
+}
+
+impl KahanSum {
+    pub fn new(sum: f64) -> Self {
+        Self { sum, compensation: 0.0 }
+    }
+
+    #[inline]
+    pub fn add(&mut self, value: f64) {
+        let sum = self.sum;
+        let total = sum + value;
+        if total.is_infinite() {
+            self.compensation = 0.0;
+        } else if sum.abs() >= value.abs() {
+            self.compensation += (sum - total) + value;
+        } else {
+            self.compensation += (value - total) + sum;
+        }
+        self.sum = total;
+    }
+
+    /// The sum; an infinite one needs no compensation.
+    #[inline]
+    pub fn total(&self) -> f64 {
+        if self.sum.is_infinite() { self.sum } else { self.sum + self.compensation }
+    }
+}
+
+/// A mean that is a compensated sum until that overflows, and is kept incrementally from then on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KahanMean {
+    state: KahanSum,
+    count: f64,
+    incremental: bool,
+}
+
+impl KahanMean {
+    #[inline]
+    pub fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if self.count == 1.0 {
+            self.state = KahanSum::new(value);
+            return;
+        }
+        if !self.incremental {
+            let mut next = self.state;
+            next.add(value);
+            if !next.sum.is_infinite() {
+                self.state = next;
+                return;
+            }
+            self.incremental = true;
+            self.state.sum /= self.count - 1.0;
+            self.state.compensation /= self.count - 1.0;
+        }
+        let keep = (self.count - 1.0) / self.count;
+        self.state.sum *= keep;
+        self.state.compensation *= keep;
+        self.state.add(value / self.count);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+
+    pub fn mean(&self) -> f64 {
+        let KahanSum { sum, compensation } = self.state;
+        if self.incremental { sum + compensation } else { sum / self.count + compensation / self.count }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_values_survive_beside_large_ones() {
+        let mut sum = KahanSum::default();
+        for value in [1.0, 1e100, 1.0, -1e100] {
+            sum.add(value);
+        }
+        assert_eq!(sum.total(), 2.0);
+    }
+
+    #[test]
+    fn a_mean_does_not_overflow() {
+        let mut mean = KahanMean::default();
+        for _ in 0..4 {
+            mean.add(f64::MAX);
+        }
+        assert_eq!(mean.mean(), f64::MAX);
+    }
+}

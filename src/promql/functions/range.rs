@@ -1,0 +1,449 @@
+//! Functions of range vectors: one window in, one point out.
+//!
+//! Chooses the kernel once per series, so that the walk over the windows is a tight loop, and adds
+//! the annotations that depend on what a window holds.
+
+use std::sync::Arc;
+
+use super::counter::{self, LastTwo};
+use super::{extended, over_time, quantile, rate, regression};
+use crate::promql::annotations::{Annotation, Notes, text};
+use crate::promql::error::{PromqlError, Result};
+use crate::promql::histogram::{
+    Edition, FloatHistogram, HistogramMean, HistogramSum, Mismatch, Note, histogram_change, histogram_rate,
+};
+use crate::promql::operators::samples::Samples;
+use crate::promql::operators::step_grid::StepGrid;
+use crate::promql::operators::window::{Evaluated, Point, Window, WindowSpec, evaluate_windows};
+use crate::promql::syntax::ast::{Extension, Span};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeFunction {
+    AvgOverTime,
+    Changes,
+    CountOverTime,
+    Delta,
+    Deriv,
+    DoubleExponentialSmoothing,
+    FirstOverTime,
+    Idelta,
+    Increase,
+    Irate,
+    LastOverTime,
+    MadOverTime,
+    MaxOverTime,
+    MinOverTime,
+    PredictLinear,
+    PresentOverTime,
+    QuantileOverTime,
+    Rate,
+    Resets,
+    StddevOverTime,
+    StdvarOverTime,
+    SumOverTime,
+    TsOfFirstOverTime,
+    TsOfLastOverTime,
+    TsOfMaxOverTime,
+    TsOfMinOverTime,
+}
+
+impl RangeFunction {
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "avg_over_time" => Self::AvgOverTime,
+            "changes" => Self::Changes,
+            "count_over_time" => Self::CountOverTime,
+            "delta" => Self::Delta,
+            "deriv" => Self::Deriv,
+            "double_exponential_smoothing" => Self::DoubleExponentialSmoothing,
+            "first_over_time" => Self::FirstOverTime,
+            "idelta" => Self::Idelta,
+            "increase" => Self::Increase,
+            "irate" => Self::Irate,
+            "last_over_time" => Self::LastOverTime,
+            "mad_over_time" => Self::MadOverTime,
+            "max_over_time" => Self::MaxOverTime,
+            "min_over_time" => Self::MinOverTime,
+            "predict_linear" => Self::PredictLinear,
+            "present_over_time" => Self::PresentOverTime,
+            "quantile_over_time" => Self::QuantileOverTime,
+            "rate" => Self::Rate,
+            "resets" => Self::Resets,
+            "stddev_over_time" => Self::StddevOverTime,
+            "stdvar_over_time" => Self::StdvarOverTime,
+            "sum_over_time" => Self::SumOverTime,
+            "ts_of_first_over_time" => Self::TsOfFirstOverTime,
+            "ts_of_last_over_time" => Self::TsOfLastOverTime,
+            "ts_of_max_over_time" => Self::TsOfMaxOverTime,
+            "ts_of_min_over_time" => Self::TsOfMinOverTime,
+            _ => return None,
+        })
+    }
+
+    /// These two act like an offset: what they return is a sample of the metric itself.
+    pub fn keeps_name(self) -> bool {
+        matches!(self, Self::FirstOverTime | Self::LastOverTime)
+    }
+
+    /// Whether extended selectors make sense for it; the error otherwise.
+    pub fn check_extension(self, extension: Extension, name: &str) -> Result<()> {
+        let smoothed_safe = matches!(self, Self::Delta | Self::Increase | Self::Rate);
+        let anchored_safe = smoothed_safe || matches!(self, Self::Changes | Self::Resets);
+        match extension {
+            Extension::Anchored if !anchored_safe => Err(PromqlError::evaluation(format!(
+                "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with {name}"
+            ))),
+            Extension::Smoothed if !smoothed_safe => Err(PromqlError::evaluation(format!(
+                "smoothed modifier can only be used with: delta, increase, rate - not with {name}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A call, without its series.
+pub struct RangeCall<'a> {
+    pub function: RangeFunction,
+    /// Scalar arguments in order, one value per step each.
+    pub params: &'a [Vec<f64>],
+    /// Where annotations point: the first argument.
+    pub span: Span,
+    pub edition: Edition,
+    /// Start timestamps tell of counter resets.
+    pub use_starts: bool,
+}
+
+/// Evaluates the call for one series.
+pub fn evaluate(
+    call: &RangeCall<'_>,
+    samples: &Samples,
+    grid: &StepGrid,
+    spec: &WindowSpec,
+    notes: &mut Notes,
+) -> Result<Evaluated> {
+    use RangeFunction as F;
+    let metric = samples.labels.metric_name().unwrap_or("");
+    let mut series = SeriesCall { call, metric, notes };
+    if spec.extension != Extension::None && !samples.histograms.is_empty() {
+        return Err(PromqlError::evaluation(
+            "smoothed and anchored modifiers do not work with native histograms",
+        ));
+    }
+    let walk = |f: &mut dyn FnMut(usize, &Window<'_>) -> Point| evaluate_windows(samples, grid, spec, f);
+    Ok(match call.function {
+        F::Rate => rate_of(&mut series, samples, grid, spec, rate::RATE),
+        F::Increase => rate_of(&mut series, samples, grid, spec, rate::INCREASE),
+        F::Delta => rate_of(&mut series, samples, grid, spec, rate::DELTA),
+        F::Irate => walk(&mut |_, w| series.last_change(w, true)),
+        F::Idelta => walk(&mut |_, w| series.last_change(w, false)),
+        F::SumOverTime if samples.histograms.is_empty() => {
+            evaluate_windows(samples, grid, spec, |_, w| Point::Float(over_time::sum(w.values)))
+        }
+        F::AvgOverTime if samples.histograms.is_empty() => {
+            evaluate_windows(samples, grid, spec, |_, w| Point::Float(over_time::mean(w.values)))
+        }
+        F::SumOverTime => walk(&mut |_, w| series.sum_or_mean(w, false)),
+        F::AvgOverTime => walk(&mut |_, w| series.sum_or_mean(w, true)),
+        F::MaxOverTime => {
+            evaluate_windows(samples, grid, spec, |_, w| series.of_floats(w, over_time::max))
+        }
+        F::MinOverTime => {
+            evaluate_windows(samples, grid, spec, |_, w| series.of_floats(w, over_time::min))
+        }
+        F::StdvarOverTime => walk(&mut |_, w| series.of_floats(w, over_time::variance)),
+        F::StddevOverTime => walk(&mut |_, w| series.of_floats(w, |v| over_time::variance(v).sqrt())),
+        F::MadOverTime => {
+            let mut buffer = Vec::new();
+            walk(&mut |_, w| series.of_floats(w, |v| over_time::median_deviation(v, &mut buffer)))
+        }
+        F::TsOfMaxOverTime => {
+            walk(&mut |_, w| series.of_floats(w, |v| seconds(w.timestamps_ms[over_time::last_max(v)])))
+        }
+        F::TsOfMinOverTime => {
+            walk(&mut |_, w| series.of_floats(w, |v| seconds(w.timestamps_ms[over_time::last_min(v)])))
+        }
+        F::QuantileOverTime => {
+            let mut buffer = Vec::new();
+            walk(&mut |step, w| series.quantile(w, call.params[0][step], &mut buffer))
+        }
+        F::CountOverTime => {
+            evaluate_windows(samples, grid, spec, |_, w| {
+                Point::Float((w.values.len() + w.histograms.len()) as f64)
+            })
+        }
+        F::PresentOverTime => evaluate_windows(samples, grid, spec, |_, _| Point::Float(1.0)),
+        F::FirstOverTime => walk(&mut |_, w| first(w)),
+        F::LastOverTime => walk(&mut |_, w| last(w)),
+        F::TsOfFirstOverTime => walk(&mut |_, w| {
+            let float = w.timestamps_ms.first().copied();
+            let histogram = w.histograms.first().map(|h| h.timestamp_ms);
+            float.into_iter().chain(histogram).min().map(seconds).into()
+        }),
+        F::TsOfLastOverTime => walk(&mut |_, w| {
+            let float = w.timestamps_ms.last().copied();
+            let histogram = w.histograms.last().map(|h| h.timestamp_ms);
+            float.into_iter().chain(histogram).max().map(seconds).into()
+        }),
+        F::Resets => walk(&mut |_, w| match anchor(w, spec.extension) {
+            Some(from) => Point::Float(counter::resets(w, from, call.use_starts, call.edition)),
+            None => Point::None,
+        }),
+        F::Changes => walk(&mut |_, w| match anchor(w, spec.extension) {
+            Some(from) => Point::Float(counter::changes(w, from)),
+            None => Point::None,
+        }),
+        F::Deriv => walk(&mut |_, w| {
+            series.of_two_floats(w, |w| {
+                regression::linear_regression(w.timestamps_ms, w.values, w.timestamps_ms[0]).0
+            })
+        }),
+        F::PredictLinear => walk(&mut |step, w| {
+            series.of_two_floats(w, |w| {
+                let (slope, intercept) =
+                    regression::linear_regression(w.timestamps_ms, w.values, w.time_ms);
+                slope * call.params[0][step] + intercept
+            })
+        }),
+        F::DoubleExponentialSmoothing => {
+            let mut failed = None;
+            let evaluated = walk(&mut |step, w| {
+                let (smoothing, trend) = (call.params[0][step], call.params[1][step]);
+                if let Err(error) = check_factors(smoothing, trend) {
+                    failed = Some(error);
+                    return Point::None;
+                }
+                series.of_two_floats(w, |w| over_time::double_exponential(w.values, smoothing, trend))
+            });
+            match failed {
+                Some(error) => return Err(error),
+                None => evaluated,
+            }
+        }
+    })
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+fn check_factors(smoothing: f64, trend: f64) -> Result<()> {
+    for (name, factor, symbol) in [("smoothing", smoothing, "sf"), ("trend", trend, "tf")] {
+        if factor <= 0.0 || factor >= 1.0 {
+            return Err(PromqlError::evaluation(format!(
+                "invalid {name} factor. Expected: 0 < {symbol} < 1, got: {factor:.6}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Which float an anchored `resets` or `changes` starts from; `None` where none is in the range.
+fn anchor(window: &Window<'_>, extension: Extension) -> Option<usize> {
+    if extension != Extension::Anchored {
+        return Some(0);
+    }
+    let newest = window.timestamps_ms.last()?;
+    (*newest > window.start_ms).then(|| extended::first_at_bound(window.timestamps_ms, window.start_ms))
+}
+
+fn first(window: &Window<'_>) -> Point {
+    match (window.timestamps_ms.first(), window.histograms.first()) {
+        (float, Some(h)) if float.is_none_or(|t| *t >= h.timestamp_ms) => {
+            Point::Histogram(Arc::clone(&h.histogram))
+        }
+        (Some(_), _) => Point::Float(window.values[0]),
+        (None, _) => Point::None,
+    }
+}
+
+fn last(window: &Window<'_>) -> Point {
+    match (window.timestamps_ms.last(), window.histograms.last()) {
+        (float, Some(h)) if float.is_none_or(|t| *t <= h.timestamp_ms) => {
+            Point::Histogram(Arc::clone(&h.histogram))
+        }
+        (Some(_), _) => Point::Float(window.values[window.values.len() - 1]),
+        (None, _) => Point::None,
+    }
+}
+
+fn rate_of(
+    series: &mut SeriesCall<'_>,
+    samples: &Samples,
+    grid: &StepGrid,
+    spec: &WindowSpec,
+    kind: rate::RateKind,
+) -> Evaluated {
+    if spec.extension != Extension::None {
+        return evaluate_windows(samples, grid, spec, |_, w| {
+            extended::extended_change(w, kind, spec.extension).into()
+        });
+    }
+    let starts = if series.call.use_starts { samples.starts_ms.as_slice() } else { &[] };
+    let resets = match kind.counter {
+        true => rate::counter_resets(&samples.values, &samples.timestamps_ms, starts),
+        false => Vec::new(),
+    };
+    if samples.histograms.is_empty() {
+        return evaluate_windows(samples, grid, spec, |_, w| {
+            rate::extrapolated_floats(w, kind, &resets).into()
+        });
+    }
+    evaluate_windows(samples, grid, spec, |_, w| match (w.values.len(), w.histograms.len()) {
+        (_, 0) => rate::extrapolated_floats(w, kind, &resets).into(),
+        (0, 1) => Point::None,
+        (0, _) => series.histogram_rate(w, kind),
+        _ => series.mixed(),
+    })
+}
+
+/// A call for one series: knows its name for annotations.
+struct SeriesCall<'a> {
+    call: &'a RangeCall<'a>,
+    metric: &'a str,
+    notes: &'a mut Notes,
+}
+
+impl SeriesCall<'_> {
+    fn tell(&mut self, note: Note) {
+        self.notes.add(Annotation::of_histogram(note, self.metric, self.call.span));
+    }
+
+    /// Floats and histograms in one window have no common result.
+    fn mixed(&mut self) -> Point {
+        self.notes.warn(text::mixed_floats_histograms(self.metric), self.call.span);
+        Point::None
+    }
+
+    fn ignore_histograms(&mut self) {
+        self.notes.inform(text::histogram_ignored_in_mixed_range(self.metric), self.call.span);
+    }
+
+    /// A function of floats that overlooks histograms, and says so.
+    fn of_floats(&mut self, window: &Window<'_>, function: impl FnOnce(&[f64]) -> f64) -> Point {
+        if window.values.is_empty() {
+            return Point::None;
+        }
+        if !window.histograms.is_empty() {
+            self.ignore_histograms();
+        }
+        Point::Float(function(window.values))
+    }
+
+    /// As [`Self::of_floats`], for functions that need two floats.
+    fn of_two_floats(&mut self, window: &Window<'_>, function: impl FnOnce(&Window<'_>) -> f64) -> Point {
+        if !window.values.is_empty() && !window.histograms.is_empty() {
+            self.ignore_histograms();
+        }
+        if window.values.len() < 2 {
+            return Point::None;
+        }
+        Point::Float(function(window))
+    }
+
+    fn quantile(&mut self, window: &Window<'_>, q: f64, buffer: &mut Vec<f64>) -> Point {
+        if window.values.is_empty() {
+            return Point::None;
+        }
+        if q.is_nan() || !(0.0..=1.0).contains(&q) {
+            self.notes.warn(text::invalid_quantile(q), self.call.span);
+        }
+        self.of_floats(window, |values| {
+            buffer.clear();
+            buffer.extend_from_slice(values);
+            quantile::quantile(q, buffer)
+        })
+    }
+
+    fn sum_or_mean(&mut self, window: &Window<'_>, mean: bool) -> Point {
+        match (window.values.is_empty(), window.histograms.is_empty()) {
+            (false, false) => self.mixed(),
+            (false, true) if mean => Point::Float(over_time::mean(window.values)),
+            (false, true) => Point::Float(over_time::sum(window.values)),
+            (true, _) => self.histogram_sum_or_mean(window, mean),
+        }
+    }
+}
+
+/// Native histograms.
+impl SeriesCall<'_> {
+    fn histogram_rate(&mut self, window: &Window<'_>, kind: rate::RateKind) -> Point {
+        let points: Vec<(i64, &FloatHistogram)> =
+            window.histograms.iter().map(|h| (h.timestamp_ms, &*h.histogram)).collect();
+        let (change, notes) = histogram_rate(&points, kind.counter, self.call.edition);
+        for note in notes {
+            self.tell(note);
+        }
+        let (Some(mut change), [first, .., last]) = (change, window.histograms) else {
+            return Point::None;
+        };
+        let start_count = first.histogram.count;
+        let zero_share =
+            (change.count > 0.0 && start_count >= 0.0).then(|| start_count / change.count);
+        let intervals = window.histograms.len() - 1;
+        let factor = rate::extrapolation_factor(
+            window,
+            first.timestamp_ms,
+            last.timestamp_ms,
+            intervals,
+            kind,
+            zero_share,
+        );
+        change.multiply(factor);
+        Point::Histogram(Arc::new(change))
+    }
+
+    /// `irate` and `idelta`, of either kind of sample.
+    fn last_change(&mut self, window: &Window<'_>, per_second: bool) -> Point {
+        match counter::last_two(window, self.call.use_starts) {
+            LastTwo::TooFew => Point::None,
+            LastTwo::Mixed => self.mixed(),
+            LastTwo::Floats { before, now, reset_by_start, interval_ms } => {
+                let reset = per_second && (now < before || reset_by_start);
+                let change = if reset { now } else { now - before };
+                Point::Float(if per_second { change / seconds(interval_ms) } else { change })
+            }
+            LastTwo::Histograms { before, now, reset_by_start, interval_ms } => {
+                let fresh = FloatHistogram {
+                    schema: now.schema,
+                    custom_values: now.custom_values.clone(),
+                    ..FloatHistogram::default()
+                };
+                let before = if per_second && reset_by_start { &fresh } else { before };
+                let (change, notes) = histogram_change(before, now, per_second, self.call.edition);
+                for note in notes {
+                    self.tell(note);
+                }
+                let Some(mut change) = change else { return Point::None };
+                if per_second {
+                    change.divide(seconds(interval_ms));
+                }
+                Point::Histogram(Arc::new(change))
+            }
+        }
+    }
+
+    fn histogram_sum_or_mean(&mut self, window: &Window<'_>, mean: bool) -> Point {
+        let Some((first, rest)) = window.histograms.split_first() else { return Point::None };
+        let rest = rest.iter().map(|h| &*h.histogram);
+        let edition = self.call.edition;
+        let result = if mean {
+            let mut mean = HistogramMean::new(&first.histogram, edition);
+            rest.map(|h| mean.add(h)).collect::<std::result::Result<(), Mismatch>>().map(|()| mean.finish())
+        } else {
+            let mut sum = HistogramSum::new(&first.histogram, edition);
+            rest.map(|h| sum.add(h)).collect::<std::result::Result<(), Mismatch>>().map(|()| sum.finish())
+        };
+        match result {
+            Ok((histogram, notes)) => {
+                for note in notes {
+                    self.tell(note);
+                }
+                Point::Histogram(Arc::new(histogram))
+            }
+            Err(mismatch) => {
+                self.tell(mismatch.into());
+                Point::None
+            }
+        }
+    }
+}

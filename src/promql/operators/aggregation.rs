@@ -1,0 +1,99 @@
+//! Aggregations that fold the series of a group into one.
+
+use super::accumulator::{Accumulator, Folding};
+use super::column::{SeriesColumn, is_absent};
+use super::evaluator::{Evaluator, Sink};
+use super::grouping::Groups;
+use super::step_grid::StepGrid;
+use crate::promql::annotations::{Annotation, Notes, text};
+use crate::promql::error::Result;
+use crate::promql::plan::node::Aggregate;
+use crate::promql::syntax::ast::{AggregateOp, Span};
+
+impl Evaluator<'_> {
+    pub fn aggregate(
+        &self,
+        aggregate: &Aggregate,
+        span: Span,
+        grid: &StepGrid,
+        sink: Sink<'_>,
+    ) -> Result<()> {
+        let held = self.meter.current();
+        let mut result = match aggregate.op {
+            AggregateOp::CountValues => self.count_values(aggregate, grid)?,
+            AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::LimitK | AggregateOp::LimitRatio => {
+                self.rank(aggregate, span, grid)?
+            }
+            _ => self.fold(aggregate, grid)?,
+        };
+        result.retain(|column| !column.is_empty());
+        self.meter.reset_to(held, result.iter().map(SeriesColumn::samples).sum())?;
+        sink(result)
+    }
+
+    fn fold(&self, aggregate: &Aggregate, grid: &StepGrid) -> Result<Vec<SeriesColumn>> {
+        let param = match &aggregate.param {
+            Some(param) => Some(self.scalar(param, grid)?),
+            None => None,
+        };
+        if let (AggregateOp::Quantile, Some(values), Some(node)) =
+            (aggregate.op, &param, &aggregate.param)
+        {
+            self.check_quantiles(values, node.span);
+        }
+        let folding = Folding {
+            op: aggregate.op,
+            steps: grid.count,
+            edition: self.settings.edition,
+            span: aggregate.expr.span,
+        };
+        let mut groups = Groups::new(&aggregate.grouping, aggregate.without);
+        let mut accumulators: Vec<Accumulator> = Vec::new();
+        let mut notes = Notes::default();
+        let mut leased = 0;
+        self.stream(&aggregate.expr, grid, &mut |batch| {
+            for series in &batch {
+                self.guard.check()?;
+                let number = groups.number(series);
+                if number == accumulators.len() {
+                    let bytes = Accumulator::bytes(&folding);
+                    self.guard.reserve(bytes)?;
+                    leased += bytes;
+                    accumulators.push(Accumulator::new(folding));
+                }
+                if aggregate.op == AggregateOp::Quantile {
+                    let bytes = series.floats.iter().filter(|v| !is_absent(**v)).count() as u64 * 8;
+                    self.guard.reserve(bytes)?;
+                    leased += bytes;
+                }
+                accumulators[number].fold(series, &mut notes);
+            }
+            Ok(())
+        })?;
+        let labels = groups.into_labels();
+        let finished = accumulators
+            .into_iter()
+            .zip(labels)
+            .map(|(group, labels)| group.finish(labels, param.as_deref(), &mut notes))
+            .collect();
+        self.annotations.merge(notes);
+        self.guard.release(leased);
+        Ok(finished)
+    }
+
+    /// Says which quantiles lie outside of `[0, 1]`: NaN, the greatest and the least.
+    fn check_quantiles(&self, values: &[f64], span: Span) {
+        let warn = |q: f64| self.annotations.add(Annotation::warning(text::invalid_quantile(q), span));
+        if values.iter().any(|q| q.is_nan()) {
+            warn(f64::NAN);
+        }
+        let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+        if max > 1.0 {
+            warn(max);
+        }
+        if min < 0.0 {
+            warn(min);
+        }
+    }
+}

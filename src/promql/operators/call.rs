@@ -1,0 +1,142 @@
+//! Calls: arguments evaluated, functions applied series by series.
+
+use super::column::SeriesColumn;
+use super::evaluator::{Evaluator, Sink};
+use super::step_grid::StepGrid;
+use crate::promql::annotations::{Annotation, text};
+use crate::promql::error::{PromqlError, Result};
+use crate::promql::functions::range::{RangeCall, RangeFunction, evaluate};
+use crate::promql::functions::{Function, math};
+use crate::promql::plan::node::{Call, Node, NodeKind};
+use crate::promql::syntax::ast::{Extension, ValueType};
+
+/// Endings of names that counters have.
+const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+
+impl Evaluator<'_> {
+    /// A call that returns a vector.
+    pub fn call(&self, node: &Node, call: &Call, grid: &StepGrid, sink: Sink<'_>) -> Result<()> {
+        match call.function {
+            Function::Range(function) => self.call_range(call, function, grid, sink),
+            Function::AbsentOverTime => self.absent_over_time(call, grid, sink),
+            Function::HistogramQuantile | Function::HistogramQuantiles | Function::HistogramFraction => {
+                self.call_histograms(call, grid, sink)
+            }
+            Function::Info => self.info(call, grid, sink),
+            _ => self.call_vector(node, call, grid, sink),
+        }
+    }
+
+    /// A call that returns a scalar.
+    pub fn call_scalar(&self, call: &Call, grid: &StepGrid) -> Result<Vec<f64>> {
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        let query = &self.settings;
+        let constant = |value: f64| Ok(vec![value; grid.count]);
+        let both = |combine: fn(f64, f64) -> f64| {
+            let left = self.scalar(&call.args[0], grid)?;
+            let right = self.scalar(&call.args[1], grid)?;
+            Ok(left.into_iter().zip(right).map(|(l, r)| combine(l, r)).collect())
+        };
+        match call.function {
+            Function::Time => Ok(grid.times().map(seconds).collect()),
+            Function::Pi => constant(std::f64::consts::PI),
+            Function::Start => constant(seconds(query.query_grid.start_ms)),
+            Function::End => constant(seconds(query.query_end_ms)),
+            Function::Step => constant(seconds(query.query_step_ms)),
+            Function::QueryRange => constant(seconds(query.query_end_ms - query.query_grid.start_ms)),
+            Function::MaxOf => both(math::maximum),
+            Function::MinOf => both(math::minimum),
+            Function::Scalar => self.scalar_of_vector(&call.args[0], grid),
+            _ => Err(PromqlError::evaluation(format!("{} returns no scalar", call.name))),
+        }
+    }
+
+    /// The one float at a step; NaN where there is none or more than one.
+    fn scalar_of_vector(&self, arg: &Node, grid: &StepGrid) -> Result<Vec<f64>> {
+        let mut values = vec![f64::NAN; grid.count];
+        let mut seen = vec![false; grid.count];
+        let held = self.meter.current();
+        self.stream(arg, grid, &mut |batch| {
+            for series in &batch {
+                for (step, value) in
+                    series.floats.iter().enumerate().filter(|(_, v)| !super::column::is_absent(**v))
+                {
+                    values[step] = if seen[step] { f64::NAN } else { *value };
+                    seen[step] = true;
+                }
+            }
+            Ok(())
+        })?;
+        self.meter.reset_to(held, grid.count as u64)?;
+        Ok(values)
+    }
+
+    fn call_range(
+        &self,
+        call: &Call,
+        function: RangeFunction,
+        grid: &StepGrid,
+        sink: Sink<'_>,
+    ) -> Result<()> {
+        let mut params = Vec::new();
+        for arg in call.args.iter().filter(|arg| arg.value_type == ValueType::Scalar) {
+            params.push(self.scalar(arg, grid)?);
+        }
+        let matrix = matrix_argument(call)?;
+        function.check_extension(extension_of(matrix), call.name)?;
+        let range_call = RangeCall {
+            function,
+            params: &params,
+            span: call.args_span,
+            edition: self.settings.edition,
+            use_starts: self.settings.use_starts,
+        };
+        let delayed = self.settings.delayed_name_removal;
+        let mut unique = self.unique_labels();
+        self.stream_ranges(matrix, grid, &mut |batch, spec| {
+            let columns = self.try_map(batch, grid.count, |series, notes| {
+                let evaluated = evaluate(&range_call, &series.samples, grid, spec, notes)?;
+                self.meter.look_at(evaluated.looked_at);
+                let Some(column) = evaluated.column else { return Ok(None) };
+                if matches!(function, RangeFunction::Rate | RangeFunction::Increase)
+                    && super::window::any_present(&column.floats)
+                    && let Some(metric) = column.labels.metric_name()
+                    && !COUNTER_SUFFIXES.iter().any(|suffix| metric.ends_with(suffix))
+                {
+                    notes.add(Annotation::info(text::possible_non_counter(metric), call.args_span));
+                }
+                let column = if function.keeps_name() {
+                    SeriesColumn { drop_name: series.drop_name && self.keeps_dropping(), ..column }
+                } else {
+                    column.without_name(delayed)
+                };
+                Ok(Some(column))
+            })?;
+            if !function.keeps_name() {
+                unique.check(&columns)?;
+            }
+            self.meter.hold(columns.iter().map(SeriesColumn::samples).sum())?;
+            if columns.is_empty() { Ok(()) } else { sink(columns) }
+        })
+    }
+
+    /// Since 3.14, a name that a subquery's expression drops stays dropped in `last_over_time`.
+    fn keeps_dropping(&self) -> bool {
+        self.settings.edition == crate::promql::histogram::Edition::V3_14
+    }
+}
+
+/// The range vector among the arguments.
+pub fn matrix_argument(call: &Call) -> Result<&Node> {
+    call.args
+        .iter()
+        .find(|arg| arg.value_type == ValueType::Matrix)
+        .ok_or_else(|| PromqlError::evaluation(format!("{} without a range vector", call.name)))
+}
+
+pub fn extension_of(node: &Node) -> Extension {
+    match &node.kind {
+        NodeKind::Matrix(matrix) => matrix.selector.extension,
+        _ => Extension::None,
+    }
+}

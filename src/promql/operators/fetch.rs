@@ -1,0 +1,232 @@
+//! Asks storage, once per distinct selection and before anything is evaluated.
+//!
+//! Owns the absolute range of each selector (from the grid it is seen from, offset, `@`, range and
+//! lookback) and the hand-out: a selection that one selector uses streams through, one that
+//! several use is held in memory.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::samples::Samples;
+use super::step_grid::StepGrid;
+use crate::model::TimeRange;
+use crate::promql::error::Result;
+use crate::promql::plan::Plan;
+use crate::promql::plan::node::{Node, NodeKind, Selector, Subquery};
+use crate::promql::syntax::ast::Extension;
+use crate::querier::{Querier, QueryGuard, SelectRequest, SeriesIter};
+
+/// Series handed out at a time: enough to share among threads, few enough to hold.
+pub const BATCH_SERIES: usize = 256;
+
+/// What the selectors of a plan read from.
+pub struct Fetched<'q> {
+    sources: Vec<Source<'q>>,
+    /// Source of each selector.
+    source_of_slot: Vec<usize>,
+    guard: &'q QueryGuard,
+}
+
+struct Source<'q> {
+    users: usize,
+    state: Mutex<State<'q>>,
+}
+
+enum State<'q> {
+    Stream(SeriesIter<'q>),
+    Held(Arc<Vec<Samples>>),
+    Spent,
+}
+
+impl<'q> Fetched<'q> {
+    /// Opens all selections of the plan.
+    pub fn open(
+        querier: &'q dyn Querier,
+        plan: &Plan,
+        grid: &StepGrid,
+        lookback_ms: i64,
+        guard: &'q QueryGuard,
+    ) -> Result<Self> {
+        let mut ranges = vec![TimeRange::new(0, -1); plan.selectors.len()];
+        collect_ranges(&plan.root, grid, lookback_ms, &mut ranges)?;
+        let mut sources: Vec<Source<'q>> = Vec::new();
+        let mut opened: Vec<usize> = Vec::new();
+        let mut source_of_slot = Vec::new();
+        for (slot, select) in plan.selectors.iter().enumerate() {
+            let same = opened.iter().position(|other| {
+                ranges[*other] == ranges[slot] && plan.selectors[*other].matchers == select.matchers
+            });
+            if let Some(source) = same {
+                sources[source].users += 1;
+                source_of_slot.push(source);
+                continue;
+            }
+            let request = SelectRequest {
+                matchers: select.matchers.clone(),
+                range: ranges[slot],
+                hints: select.hints.clone(),
+            };
+            let stream: SeriesIter<'q> = if ranges[slot].is_empty() {
+                Box::new(std::iter::empty())
+            } else {
+                querier.select(&request, guard)?
+            };
+            opened.push(slot);
+            source_of_slot.push(sources.len());
+            sources.push(Source { users: 1, state: Mutex::new(State::Stream(stream)) });
+        }
+        Ok(Self { sources, source_of_slot, guard })
+    }
+
+    /// Hands the series of a selector to `sink` in batches, in order of labels.
+    pub fn read(&self, slot: usize, sink: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
+        let source = &self.sources[self.source_of_slot[slot]];
+        if source.users > 1 {
+            let held = self.hold(source)?;
+            for start in (0..held.len()).step_by(BATCH_SERIES) {
+                self.guard.check()?;
+                let end = held.len().min(start + BATCH_SERIES);
+                sink(Batch::Shared(Arc::clone(&held), start..end))?;
+            }
+            return Ok(());
+        }
+        let state = std::mem::replace(&mut *source.state.lock(), State::Spent);
+        let State::Stream(stream) = state else {
+            unreachable!("a selection with one user is read once");
+        };
+        drain(stream, self.guard, sink)
+    }
+
+    /// The whole selection in memory; the first who asks loads it.
+    fn hold(&self, source: &Source<'q>) -> Result<Arc<Vec<Samples>>> {
+        let mut state = source.state.lock();
+        if let State::Held(held) = &*state {
+            return Ok(Arc::clone(held));
+        }
+        let State::Stream(stream) = std::mem::replace(&mut *state, State::Spent) else {
+            unreachable!("a stream is replaced by what it held");
+        };
+        let mut all = Vec::new();
+        drain(stream, self.guard, &mut |batch| {
+            let Batch::Owned(series) = batch else { return Ok(()) };
+            self.guard.reserve(series.iter().map(Samples::bytes).sum())?;
+            all.extend(series);
+            Ok(())
+        })?;
+        let held = Arc::new(all);
+        *state = State::Held(Arc::clone(&held));
+        Ok(held)
+    }
+}
+
+/// Some series of a selection.
+pub enum Batch {
+    Owned(Vec<Samples>),
+    Shared(Arc<Vec<Samples>>, std::ops::Range<usize>),
+}
+
+/// Reads a stream to its end. What a batch takes is leased while the sink has it.
+pub fn drain(
+    stream: SeriesIter<'_>,
+    guard: &QueryGuard,
+    sink: &mut dyn FnMut(Batch) -> Result<()>,
+) -> Result<()> {
+    let mut batch = Vec::with_capacity(BATCH_SERIES);
+    let mut leased = 0u64;
+    for series in stream {
+        guard.check()?;
+        let samples = Samples::from(series?);
+        let bytes = samples.bytes();
+        guard.reserve(bytes)?;
+        leased += bytes;
+        batch.push(samples);
+        if batch.len() == BATCH_SERIES {
+            sink(Batch::Owned(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_SERIES))))?;
+            guard.release(std::mem::take(&mut leased));
+        }
+    }
+    if !batch.is_empty() {
+        sink(Batch::Owned(batch))?;
+        guard.release(leased);
+    }
+    Ok(())
+}
+
+/// What an instant selector reads when seen from `grid`.
+pub fn instant_range(selector: &Selector, grid: &StepGrid, lookback_ms: i64) -> TimeRange {
+    let last = selector.shift.apply(grid.end_ms());
+    let first = selector.shift.apply(grid.start_ms);
+    let after = if selector.extension == Extension::Smoothed { lookback_ms } else { 0 };
+    TimeRange::new(first.saturating_sub(lookback_ms).saturating_add(1), last.saturating_add(after))
+}
+
+/// What a range selector reads when seen from `grid`.
+pub fn matrix_range(selector: &Selector, range_ms: i64, grid: &StepGrid, lookback_ms: i64) -> TimeRange {
+    let (before, after) = match selector.extension {
+        Extension::None => (0, 0),
+        Extension::Anchored => (lookback_ms, 0),
+        Extension::Smoothed => (lookback_ms, lookback_ms),
+    };
+    let first = selector.shift.apply(grid.start_ms);
+    let last = selector.shift.apply(grid.end_ms());
+    let start = first.saturating_sub(range_ms).saturating_sub(before).saturating_add(1);
+    TimeRange::new(start, last.saturating_add(after))
+}
+
+/// The grid of a subquery's inner expression when the subquery is seen from `grid`: multiples of
+/// the step, from the first after the start of the first range.
+pub fn subquery_grid(subquery: &Subquery, grid: &StepGrid) -> Result<StepGrid> {
+    if grid.count == 0 {
+        return Ok(StepGrid { step_ms: subquery.step_ms.max(1), ..*grid });
+    }
+    let first = subquery.shift.apply(grid.start_ms);
+    let last = subquery.shift.apply(grid.end_ms());
+    let before = first.saturating_sub(subquery.range_ms);
+    let step = subquery.step_ms.max(1);
+    let mut start = before / step * step;
+    if start <= before {
+        start = start.saturating_add(step);
+    }
+    StepGrid::range(start, last, step)
+}
+
+fn collect_ranges(node: &Node, grid: &StepGrid, lookback_ms: i64, ranges: &mut [TimeRange]) -> Result<()> {
+    let grid = if node.step_invariant { &grid.first() } else { grid };
+    if grid.count == 0 {
+        return Ok(());
+    }
+    match &node.kind {
+        NodeKind::Number(_) | NodeKind::String(_) => {}
+        NodeKind::Vector(selector) => {
+            if let Some(range) = ranges.get_mut(selector.slot) {
+                *range = instant_range(selector, grid, lookback_ms);
+            }
+        }
+        NodeKind::Matrix(matrix) => {
+            if let Some(range) = ranges.get_mut(matrix.selector.slot) {
+                *range = matrix_range(&matrix.selector, matrix.range_ms, grid, lookback_ms);
+            }
+        }
+        NodeKind::Subquery(subquery) => {
+            collect_ranges(&subquery.expr, &subquery_grid(subquery, grid)?, lookback_ms, ranges)?;
+        }
+        NodeKind::Call(call) => {
+            for arg in &call.args {
+                collect_ranges(arg, grid, lookback_ms, ranges)?;
+            }
+        }
+        NodeKind::Aggregate(aggregate) => {
+            collect_ranges(&aggregate.expr, grid, lookback_ms, ranges)?;
+            if let Some(param) = &aggregate.param {
+                collect_ranges(param, grid, lookback_ms, ranges)?;
+            }
+        }
+        NodeKind::Binary(binary) => {
+            collect_ranges(&binary.lhs, grid, lookback_ms, ranges)?;
+            collect_ranges(&binary.rhs, grid, lookback_ms, ranges)?;
+        }
+        NodeKind::Negate(inner) => collect_ranges(inner, grid, lookback_ms, ranges)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Samples of one series as they lie in storage, ready for selectors.
+
+use std::sync::Arc;
+
+use super::column::present;
+use crate::model::{Labels, is_stale_nan};
+use crate::promql::histogram::FloatHistogram;
+use crate::querier::Series;
+
+/// A histogram sample.
+#[derive(Clone, Debug)]
+pub struct HistogramSample {
+    pub timestamp_ms: i64,
+    pub start_ms: i64,
+    pub histogram: Arc<FloatHistogram>,
+}
+
+/// One series; both kinds of samples sorted by time, staleness markers included.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    pub labels: Labels,
+    pub timestamps_ms: Vec<i64>,
+    pub values: Vec<f64>,
+    /// Beside `timestamps_ms`, or empty.
+    pub starts_ms: Vec<i64>,
+    pub histograms: Vec<HistogramSample>,
+}
+
+impl From<Series> for Samples {
+    fn from(mut series: Series) -> Self {
+        for value in &mut series.values {
+            *value = present(*value);
+        }
+        let histograms = series
+            .histograms
+            .iter()
+            .map(|point| HistogramSample {
+                timestamp_ms: point.timestamp_ms,
+                start_ms: point.start_ms,
+                histogram: Arc::new(FloatHistogram::from(&*point.histogram)),
+            })
+            .collect();
+        Self {
+            labels: series.labels,
+            timestamps_ms: series.timestamps_ms,
+            values: series.values,
+            starts_ms: series.starts_ms,
+            histograms,
+        }
+    }
+}
+
+impl Samples {
+    pub fn bytes(&self) -> u64 {
+        let floats = (self.timestamps_ms.len() + self.values.len() + self.starts_ms.len()) * 8;
+        let histograms: usize =
+            self.histograms.iter().map(|h| size_of::<HistogramSample>() + h.histogram.sample_weight() * 16).sum();
+        (size_of::<Self>() + floats + histograms) as u64
+    }
+
+    /// Without staleness markers: what range selectors see.
+    pub fn without_stale(mut self) -> Self {
+        if self.values.iter().any(|v| is_stale_nan(*v)) {
+            let keep: Vec<bool> = self.values.iter().map(|v| !is_stale_nan(*v)).collect();
+            retain_marked(&mut self.timestamps_ms, &keep);
+            retain_marked(&mut self.starts_ms, &keep);
+            retain_marked(&mut self.values, &keep);
+        }
+        self.histograms.retain(|h| !h.histogram.is_stale());
+        self
+    }
+}
+
+fn retain_marked<T>(items: &mut Vec<T>, keep: &[bool]) {
+    let mut marks = keep.iter();
+    items.retain(|_| marks.next().copied().unwrap_or(false));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stale_nan;
+    use crate::promql::operators::column::{ABSENT, is_absent};
+
+    #[test]
+    fn ranges_see_no_stale_markers_and_columns_no_foreign_absence() {
+        let series = Series {
+            timestamps_ms: vec![1, 2, 3],
+            values: vec![1.0, stale_nan(), ABSENT],
+            starts_ms: vec![7, 8, 9],
+            ..Series::default()
+        };
+
+        let samples = Samples::from(series).without_stale();
+
+        assert_eq!(samples.timestamps_ms, [1, 3]);
+        assert_eq!(samples.starts_ms, [7, 9]);
+        assert!(samples.values[1].is_nan() && !is_absent(samples.values[1]));
+    }
+}

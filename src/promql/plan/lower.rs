@@ -1,0 +1,174 @@
+//! Lowers a syntax tree whose durations are resolved.
+
+use super::node::{Aggregate, Binary, Call, Node, NodeKind, RangeSelector, Selector, Shift, Subquery};
+use crate::model::Matcher;
+use crate::promql::error::{PromqlError, Result};
+use crate::promql::functions::Function;
+use crate::promql::syntax::ast::{self, At, Expr, ExprKind, Span, TimeShift, ValueType};
+use crate::querier::SelectHints;
+
+/// A query ready to be evaluated.
+#[derive(Debug)]
+pub struct Plan {
+    pub root: Node,
+    /// What each selector of the tree selects, by slot.
+    pub selectors: Vec<PlannedSelect>,
+}
+
+#[derive(Debug)]
+pub struct PlannedSelect {
+    pub matchers: Vec<Matcher>,
+    pub hints: SelectHints,
+}
+
+/// What the tree around a node says about it.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    function: &'static str,
+    aggregate: Option<&'a ast::Aggregate>,
+    step_ms: i64,
+}
+
+struct Lowering {
+    start_ms: i64,
+    end_ms: i64,
+    subquery_step_ms: i64,
+    selectors: Vec<PlannedSelect>,
+}
+
+/// Lowers `expr` for an evaluation from `start_ms` to `end_ms`; `subquery_step_ms` is the step of
+/// subqueries that name none.
+pub fn lower(expr: &Expr, start_ms: i64, end_ms: i64, step_ms: i64, subquery_step_ms: i64) -> Result<Plan> {
+    let mut lowering = Lowering { start_ms, end_ms, subquery_step_ms, selectors: Vec::new() };
+    let root = lowering.node(expr, Around { function: "", aggregate: None, step_ms })?;
+    Ok(Plan { root, selectors: lowering.selectors })
+}
+
+impl Lowering {
+    fn node(&mut self, expr: &Expr, around: Around<'_>) -> Result<Node> {
+        let (kind, step_invariant) = match &expr.kind {
+            ExprKind::Paren(inner) => return self.node(inner, around),
+            ExprKind::Unary(unary) if !unary.negative => return self.node(&unary.expr, around),
+            ExprKind::Number(number) => (NodeKind::Number(number.value), true),
+            ExprKind::String(text) => (NodeKind::String(text.clone()), true),
+            ExprKind::Vector(selector) => {
+                let selector = self.selector(selector, 0, around);
+                let fixed = selector.shift.at_ms.is_some();
+                (NodeKind::Vector(selector), fixed)
+            }
+            ExprKind::Matrix(matrix) => {
+                let selector = self.selector(&matrix.selector, matrix.range_ms, around);
+                let fixed = selector.shift.at_ms.is_some();
+                (NodeKind::Matrix(RangeSelector { selector, range_ms: matrix.range_ms }), fixed)
+            }
+            ExprKind::Subquery(subquery) => self.subquery(subquery, around)?,
+            ExprKind::Call(call) => self.call(call, around)?,
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, around)?,
+            ExprKind::Binary(binary) => self.binary(binary, around)?,
+            ExprKind::Unary(unary) => {
+                let inner = self.node(&unary.expr, around)?;
+                let fixed = inner.step_invariant;
+                (NodeKind::Negate(Box::new(inner)), fixed)
+            }
+        };
+        Ok(Node { kind, span: expr.span, value_type: expr.value_type(), step_invariant })
+    }
+
+    fn shift(&self, shift: &TimeShift) -> Shift {
+        let at_ms = shift.at.map(|at| match at {
+            At::Timestamp(at_ms) => at_ms,
+            At::Start => self.start_ms,
+            At::End => self.end_ms,
+        });
+        Shift { offset_ms: shift.offset_ms, at_ms }
+    }
+
+    fn selector(&mut self, selector: &ast::VectorSelector, range_ms: i64, around: Around<'_>) -> Selector {
+        let (grouping, by) = match around.aggregate {
+            Some(aggregate) => (aggregate.grouping.clone(), !aggregate.without),
+            None => (Vec::new(), false),
+        };
+        let hints =
+            SelectHints { step_ms: around.step_ms, range_ms, function: around.function, grouping, by };
+        self.selectors.push(PlannedSelect { matchers: selector.matchers.clone(), hints });
+        Selector {
+            slot: self.selectors.len() - 1,
+            matchers: selector.matchers.clone(),
+            shift: self.shift(&selector.shift),
+            extension: selector.extension,
+        }
+    }
+
+    fn subquery(&mut self, subquery: &ast::Subquery, around: Around<'_>) -> Result<(NodeKind, bool)> {
+        let step_ms = subquery.step_ms.unwrap_or(self.subquery_step_ms);
+        let expr = Box::new(self.node(&subquery.expr, Around { step_ms, ..around })?);
+        let shift = self.shift(&subquery.shift);
+        let fixed = shift.at_ms.is_some();
+        Ok((NodeKind::Subquery(Subquery { expr, range_ms: subquery.range_ms, step_ms, shift }), fixed))
+    }
+
+    fn call(&mut self, call: &ast::Call, around: Around<'_>) -> Result<(NodeKind, bool)> {
+        let name = call.func.name;
+        let function = Function::named(name)
+            .ok_or_else(|| PromqlError::evaluation(format!("function {name} is not implemented")))?;
+        let mut args = Vec::with_capacity(call.args.len());
+        for (at, arg) in call.args.iter().enumerate() {
+            if function == Function::Info && at == 1 {
+                // A label selector, not something to fetch.
+                args.push(self.label_selector(arg));
+                continue;
+            }
+            args.push(self.node(arg, Around { function: name, aggregate: None, ..around })?);
+        }
+        let fixed = !function.depends_on_step() && args.iter().all(|arg| arg.step_invariant);
+        let args_span = match (call.args.first(), call.args.last()) {
+            (Some(first), Some(last)) => first.span.to(last.span),
+            _ => Span::default(),
+        };
+        Ok((NodeKind::Call(Call { function, name, args, args_span }), fixed))
+    }
+
+    fn label_selector(&self, arg: &Expr) -> Node {
+        let matchers = match &arg.without_parens().kind {
+            ExprKind::Vector(selector) => selector.matchers.clone(),
+            _ => Vec::new(),
+        };
+        let selector =
+            Selector { slot: usize::MAX, matchers, shift: Shift::default(), extension: Default::default() };
+        Node {
+            kind: NodeKind::Vector(selector),
+            span: arg.span,
+            value_type: ValueType::Vector,
+            step_invariant: true,
+        }
+    }
+
+    fn aggregate(&mut self, aggregate: &ast::Aggregate, around: Around<'_>) -> Result<(NodeKind, bool)> {
+        let function = aggregate.op.as_str();
+        let inner = Around { function, aggregate: Some(aggregate), ..around };
+        let expr = Box::new(self.node(&aggregate.expr, inner)?);
+        let param = match &aggregate.param {
+            Some(param) => {
+                let alone = Around { function: "", aggregate: None, ..around };
+                Some(Box::new(self.node(param, alone)?))
+            }
+            None => None,
+        };
+        let mut grouping = aggregate.grouping.clone();
+        grouping.sort();
+        // As upstream, the parameter does not decide.
+        let fixed = expr.step_invariant;
+        let node = Aggregate { op: aggregate.op, expr, param, grouping, without: aggregate.without };
+        Ok((NodeKind::Aggregate(node), fixed))
+    }
+
+    fn binary(&mut self, binary: &ast::Binary, around: Around<'_>) -> Result<(NodeKind, bool)> {
+        let around = Around { function: "", aggregate: None, ..around };
+        let lhs = Box::new(self.node(&binary.lhs, around)?);
+        let rhs = Box::new(self.node(&binary.rhs, around)?);
+        let fixed = lhs.step_invariant && rhs.step_invariant;
+        let matching = binary.matching.clone().unwrap_or_default();
+        let node = Binary { op: binary.op, lhs, rhs, matching, return_bool: binary.return_bool };
+        Ok((NodeKind::Binary(node), fixed))
+    }
+}

@@ -1,0 +1,85 @@
+//! Query text in, our own tree out; and back into text.
+//!
+//! - the tree: [`ast`], [`duration`], [`functions`]
+//! - reading: [`lexer`] and [`token`], [`parser`] and [`selector`], [`literal`], [`check`], within
+//!   [`limits`]
+//! - writing: [`mod@format`] (`Display` and `format_query`), [`ast_json`] (`parse_query`),
+//!   [`go_text`]
+//!
+//! Reading takes linear time, never panics, and its stack is bounded by [`limits`].
+
+pub mod ast;
+mod ast_json;
+mod check;
+mod duration;
+mod error;
+mod format;
+mod functions;
+pub mod go_text;
+mod lexer;
+pub mod limits;
+mod literal;
+mod parser;
+mod selector;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use ast::{Expr, ExprKind, Span, ValueType};
+pub use ast_json::ast_json;
+pub use duration::{DurationExpr, DurationKind, resolve_durations};
+pub use error::ParseError;
+pub use format::pretty;
+pub use functions::{FUNCTIONS, FunctionSignature, function};
+
+use crate::model::Matcher;
+
+/// Which parts of the language are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// Functions and aggregations that `--enable-feature=promql-experimental-functions` brings.
+    pub experimental_functions: bool,
+    /// Arithmetic, `step()`, `range()`, `min_of`, `max_of` in ranges, steps and offsets.
+    pub duration_expressions: bool,
+    /// `anchored` and `smoothed`.
+    pub extended_selectors: bool,
+    /// `fill`, `fill_left`, `fill_right`.
+    pub fill_modifiers: bool,
+}
+
+impl Default for ParseOptions {
+    /// Everything that takes no word from the 3.5 language; experimental functions are asked for.
+    fn default() -> Self {
+        Self {
+            experimental_functions: false,
+            duration_expressions: true,
+            extended_selectors: true,
+            fill_modifiers: true,
+        }
+    }
+}
+
+/// Reads a query and checks its types.
+pub fn parse(query: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
+    let tokens = tokenize(query, options)?;
+    let mut expr = parser::Parser::new(query, &tokens, options).query()?;
+    check::Checker { query }.check(&expr)?;
+    check::settle_matching(&mut expr);
+    Ok(expr)
+}
+
+/// Reads a selector without range or modifiers, as `match[]` takes it. Whether it may select
+/// everything is the caller's to judge.
+pub fn parse_selector(query: &str, options: &ParseOptions) -> Result<Vec<Matcher>, ParseError> {
+    let tokens = tokenize(query, options)?;
+    let selector = parser::Parser::new(query, &tokens, options).only_selector()?;
+    Ok(selector.matchers)
+}
+
+fn tokenize(query: &str, options: &ParseOptions) -> Result<lexer::Tokens, ParseError> {
+    if query.len() > limits::QUERY_BYTES_MAX {
+        return Err(ParseError::new(query, 0, limits::too_long(query.len())));
+    }
+    Ok(lexer::tokenize(query, options))
+}

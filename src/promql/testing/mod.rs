@@ -1,0 +1,14 @@
+//! PromQL's own tests: scripts that load samples and state what queries answer.
+//!
+//! - [`store`]: samples in memory, behind the [`crate::querier::Querier`] that storage implements
+//! - [`notation`]: how a script writes series; [`classic`]: classic histograms made native
+//! - [`script`]: commands of a script; [`expect`]: what an evaluation must answer
+//! - [`runner`]: runs scripts; ours are in `tests/promql`, those of a folder named by
+//!   `ONGGI_PROMQLTEST_DIR` run too
+
+mod classic;
+mod expect;
+mod notation;
+mod runner;
+mod script;
+mod store;

@@ -1,0 +1,148 @@
+//! Samples in memory behind the seam that storage implements.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::model::{Histogram, Labels, Matcher, Metadata, TimeRange};
+use crate::querier::{
+    ExemplarSeries, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
+};
+
+/// A sample of either kind with its start timestamp (0 for none).
+#[derive(Clone, Debug)]
+pub struct StoredSample {
+    pub start_ms: i64,
+    pub value: StoredValue,
+}
+
+#[derive(Clone, Debug)]
+pub enum StoredValue {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+}
+
+/// Series by labels, samples by time: both always in order, nothing twice.
+#[derive(Default)]
+pub struct MemoryStore {
+    series: BTreeMap<Labels, BTreeMap<i64, StoredSample>>,
+}
+
+impl MemoryStore {
+    /// Adds a sample; one that is there at that time is replaced.
+    pub fn insert(&mut self, labels: &Labels, timestamp_ms: i64, sample: StoredSample) {
+        self.series.entry(labels.clone()).or_default().insert(timestamp_ms, sample);
+    }
+
+    pub fn clear(&mut self) {
+        self.series.clear();
+    }
+
+    fn matching<'a>(
+        &'a self,
+        matcher_sets: &'a [Vec<Matcher>],
+        range: TimeRange,
+    ) -> impl Iterator<Item = &'a Labels> {
+        let accepted = |labels: &Labels| {
+            matcher_sets.is_empty() || matcher_sets.iter().any(|matchers| accepts(matchers, labels))
+        };
+        let inside = move |samples: &BTreeMap<i64, StoredSample>| {
+            !range.is_empty() && samples.range(range.start_ms..=range.end_ms).next().is_some()
+        };
+        self.series
+            .iter()
+            .filter(move |(labels, samples)| accepted(labels) && inside(samples))
+            .map(|(labels, _)| labels)
+    }
+}
+
+fn accepts(matchers: &[Matcher], labels: &Labels) -> bool {
+    matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name).unwrap_or("")))
+}
+
+fn read(labels: &Labels, samples: &BTreeMap<i64, StoredSample>, range: TimeRange) -> Option<Series> {
+    let mut series = Series { labels: labels.clone(), ..Series::default() };
+    let mut any_start = false;
+    for (timestamp_ms, sample) in samples.range(range.start_ms..=range.end_ms) {
+        match &sample.value {
+            StoredValue::Float(value) => {
+                series.timestamps_ms.push(*timestamp_ms);
+                series.values.push(*value);
+                series.starts_ms.push(sample.start_ms);
+                any_start |= sample.start_ms != 0;
+            }
+            StoredValue::Histogram(histogram) => series.histograms.push(HistogramPoint {
+                timestamp_ms: *timestamp_ms,
+                start_ms: sample.start_ms,
+                histogram: Arc::clone(histogram),
+            }),
+        }
+    }
+    if !any_start {
+        series.starts_ms.clear();
+    }
+    (!series.timestamps_ms.is_empty() || !series.histograms.is_empty()).then_some(series)
+}
+
+impl Querier for MemoryStore {
+    fn select<'a>(
+        &'a self,
+        request: &SelectRequest,
+        _guard: &'a QueryGuard,
+    ) -> Result<SeriesIter<'a>, QueryError> {
+        let SelectRequest { matchers, range, .. } = request.clone();
+        if range.is_empty() {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        let series = self
+            .series
+            .iter()
+            .filter(move |(labels, _)| accepts(&matchers, labels))
+            .filter_map(move |(labels, samples)| read(labels, samples, range).map(Ok));
+        Ok(Box::new(series))
+    }
+
+    fn series(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        _guard: &QueryGuard,
+    ) -> Result<Vec<Labels>, QueryError> {
+        Ok(self.matching(matcher_sets, range).cloned().collect())
+    }
+
+    fn label_names(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        _guard: &QueryGuard,
+    ) -> Result<Vec<String>, QueryError> {
+        let names: BTreeSet<&str> =
+            self.matching(matcher_sets, range).flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+        Ok(names.into_iter().map(str::to_owned).collect())
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        _guard: &QueryGuard,
+    ) -> Result<Vec<String>, QueryError> {
+        let values: BTreeSet<&str> =
+            self.matching(matcher_sets, range).filter_map(|labels| labels.get(name)).collect();
+        Ok(values.into_iter().map(str::to_owned).collect())
+    }
+
+    fn exemplars(
+        &self,
+        _matcher_sets: &[Vec<Matcher>],
+        _range: TimeRange,
+        _guard: &QueryGuard,
+    ) -> Result<Vec<ExemplarSeries>, QueryError> {
+        Ok(Vec::new())
+    }
+
+    fn metadata(&self, _metric: Option<&str>) -> Result<Vec<Metadata>, QueryError> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,214 @@
+//! The seam where remembering and computing meet.
+//!
+//! A [`Querier`] answers for one tenant: absolute time ranges in, raw samples out, staleness
+//! markers kept. It knows no lookback, offset, `@` or function. [`SelectHints`] tell what the
+//! caller is going to do with the samples; an answer must be right without them.
+//!
+//! Storage implements it; an in-memory one serves PromQL's own tests. All calls block: they run
+//! on query threads, never on the async runtime.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::error::ErrorKind;
+use crate::memory::{MemoryBudget, MemoryExhausted};
+use crate::model::{Exemplar, Histogram, Labels, Matcher, Metadata, TimeRange};
+
+/// What to select.
+#[derive(Clone, Debug)]
+pub struct SelectRequest {
+    /// All must match. At least one of them does not accept the empty value, or the caller wants
+    /// every series of the tenant.
+    pub matchers: Vec<Matcher>,
+    pub range: TimeRange,
+    pub hints: SelectHints,
+}
+
+/// What the caller will do with the samples: storage may use it to do less work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelectHints {
+    /// Step of the query, 0 for instant queries.
+    pub step_ms: i64,
+    /// Length of the range selector, 0 for instant selectors.
+    pub range_ms: i64,
+    /// Name of the function or aggregation directly around the selector, empty if none.
+    pub function: &'static str,
+    /// Labels of the aggregation directly around the selector.
+    pub grouping: Vec<String>,
+    /// Whether `grouping` names the labels kept (`by`) or dropped (`without`).
+    pub by: bool,
+}
+
+/// One series with its samples of the requested range, in columns sorted by time.
+#[derive(Clone, Debug, Default)]
+pub struct Series {
+    pub labels: Labels,
+    /// Floats: no timestamp twice, and none that a histogram of this series has.
+    pub timestamps_ms: Vec<i64>,
+    pub values: Vec<f64>,
+    /// Start timestamps beside `timestamps_ms`; empty where no sample has one.
+    pub starts_ms: Vec<i64>,
+    pub histograms: Vec<HistogramPoint>,
+}
+
+/// A histogram at a time.
+#[derive(Clone, Debug)]
+pub struct HistogramPoint {
+    pub timestamp_ms: i64,
+    /// Start timestamp, 0 where the sender gave none.
+    pub start_ms: i64,
+    pub histogram: Arc<Histogram>,
+}
+
+/// Exemplars of one series, sorted by time.
+#[derive(Clone, Debug)]
+pub struct ExemplarSeries {
+    pub labels: Labels,
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// Series in order of their labels.
+pub type SeriesIter<'a> = Box<dyn Iterator<Item = Result<Series, QueryError>> + Send + 'a>;
+
+/// What storage can be asked, by one tenant. Matcher sets are alternatives; none at all means
+/// every series.
+pub trait Querier: Send + Sync {
+    fn select<'a>(
+        &'a self,
+        request: &SelectRequest,
+        guard: &'a QueryGuard,
+    ) -> Result<SeriesIter<'a>, QueryError>;
+
+    /// Label sets that have a sample in the range, sorted, each once.
+    fn series(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<Labels>, QueryError>;
+
+    /// Sorted, each once.
+    fn label_names(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<String>, QueryError>;
+
+    /// Sorted, each once.
+    fn label_values(
+        &self,
+        name: &str,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<String>, QueryError>;
+
+    fn exemplars(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<ExemplarSeries>, QueryError>;
+
+    /// Sorted by metric; of one metric where `metric` is given.
+    fn metadata(&self, metric: Option<&str>) -> Result<Vec<Metadata>, QueryError>;
+}
+
+/// Why a question was not answered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error("query was canceled")]
+    Canceled,
+    #[error("query timed out")]
+    Timeout,
+    #[error("query would use too much memory: {0}")]
+    Memory(#[from] MemoryExhausted),
+    /// Storage cannot answer yet or for now: starting, shutting down.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Corruption or a broken disk; names what was being read.
+    #[error("{0}")]
+    Storage(String),
+}
+
+impl QueryError {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Canceled => ErrorKind::Canceled,
+            Self::Timeout => ErrorKind::Timeout,
+            Self::Memory(_) => ErrorKind::Execution,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Storage(_) => ErrorKind::Internal,
+        }
+    }
+}
+
+/// Deadline, cancellation and memory of one query. Shared by everything that works for it.
+#[derive(Debug)]
+pub struct QueryGuard {
+    deadline: Option<Instant>,
+    canceled: AtomicBool,
+    memory: Arc<MemoryBudget>,
+    /// What this query has leased; given back as a whole when it ends.
+    leased_bytes: AtomicU64,
+    leases: parking_lot::Mutex<Option<crate::memory::MemoryLease>>,
+}
+
+impl QueryGuard {
+    /// `memory` is this query's own budget: a share of that of all queries.
+    pub fn new(deadline: Option<Instant>, memory: Arc<MemoryBudget>) -> Self {
+        Self {
+            deadline,
+            canceled: AtomicBool::new(false),
+            memory,
+            leased_bytes: AtomicU64::new(0),
+            leases: parking_lot::Mutex::new(None),
+        }
+    }
+
+    /// No deadline, no limit: for tests.
+    pub fn unlimited() -> Self {
+        Self::new(None, MemoryBudget::new("unlimited", u64::MAX))
+    }
+
+    pub fn cancel(&self) {
+        self.canceled.store(true, Ordering::Relaxed);
+    }
+
+    /// To be called once per series or per thousand samples.
+    pub fn check(&self) -> Result<(), QueryError> {
+        if self.canceled.load(Ordering::Relaxed) {
+            return Err(QueryError::Canceled);
+        }
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(QueryError::Timeout),
+            _ => Ok(()),
+        }
+    }
+
+    /// Accounts for memory that is about to be allocated and lives as long as the query.
+    pub fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
+        let mut lease = self.leases.lock();
+        match lease.as_mut() {
+            Some(lease) => lease.grow(bytes)?,
+            None => *lease = Some(self.memory.lease(bytes)?),
+        }
+        self.leased_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives back what was reserved and freed before the query's end.
+    pub fn release(&self, bytes: u64) {
+        let mut lease = self.leases.lock();
+        if let Some(lease) = lease.as_mut() {
+            lease.shrink_to(lease.bytes().saturating_sub(bytes));
+        }
+        self.leased_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub fn reserved_bytes(&self) -> u64 {
+        self.leased_bytes.load(Ordering::Relaxed)
+    }
+}

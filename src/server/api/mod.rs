@@ -1,0 +1,25 @@
+//! The handlers, one file per subject.
+//!
+//! - in: [`write`]
+//! - asking: [`query`], [`exemplars`], [`mod@read`], [`federate`]
+//! - what there is: [`series`], [`metadata`]
+//! - queries as texts: [`text`]
+//! - about this server: [`status`], [`rules`] (empty but well-formed until rules exist), [`health`],
+//!   [`self_metrics`], [`page`]
+
+pub mod exemplars;
+pub mod federate;
+pub mod health;
+pub mod metadata;
+pub mod page;
+pub mod query;
+pub mod read;
+pub mod rules;
+pub mod self_metrics;
+pub mod series;
+pub mod status;
+pub mod text;
+pub mod write;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! `query` and `query_range`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use serde_json::json;
+
+use crate::promql::{QueryOptions, QueryOutput, Value};
+use crate::server::error::{ApiError, ApiResult};
+use crate::server::extract::selector::{cut, limit, time};
+use crate::server::extract::value::{parse_duration_ms, parse_time_ms};
+use crate::server::extract::Params;
+use crate::server::json::Answer;
+use crate::server::json::result::ResultRows;
+use crate::server::state::{ServerState, Shared};
+
+/// Most points per series of a range query.
+const POINTS_MAX: i64 = 11_000;
+
+pub async fn instant(State(state): State<Shared>, params: Params) -> ApiResult<Answer> {
+    let limit = limit(&params)?;
+    let time_ms = time(&params, "time", state.clock.now_ms())?;
+    let asked = Asked::read(&state, &params)?;
+    asked.answer(&state, limit, Times::Instant(time_ms)).await
+}
+
+pub async fn range(State(state): State<Shared>, params: Params) -> ApiResult<Answer> {
+    let limit = limit(&params)?;
+    let bound = |name: &str| {
+        parse_time_ms(params.get(name).unwrap_or_default()).map_err(|why| ApiError::invalid_parameter(name, why))
+    };
+    let (start_ms, end_ms) = (bound("start")?, bound("end")?);
+    if end_ms < start_ms {
+        return Err(ApiError::invalid_parameter("end", "end timestamp must not be before start time"));
+    }
+    let step_ms = parse_duration_ms(params.get("step").unwrap_or_default())
+        .map_err(|why| ApiError::invalid_parameter("step", why))?;
+    if step_ms <= 0 {
+        let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::invalid_parameter("step", why));
+    }
+    if end_ms.saturating_sub(start_ms) / step_ms > POINTS_MAX {
+        let why = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
+                   resolution (?step=XX)";
+        return Err(ApiError::invalid(why));
+    }
+    let asked = Asked::read(&state, &params)?;
+    asked.answer(&state, limit, Times::Range { start_ms, end_ms, step_ms }).await
+}
+
+/// The times a query is evaluated at.
+#[derive(Clone, Copy)]
+enum Times {
+    Instant(i64),
+    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
+}
+
+/// What both endpoints take.
+struct Asked {
+    query: String,
+    timeout: Duration,
+    options: QueryOptions,
+    stats: bool,
+}
+
+impl Asked {
+    fn read(state: &ServerState, params: &Params) -> ApiResult<Self> {
+        let timeout = timeout(state, params)?;
+        let lookback_delta_ms = match params.get("lookback_delta") {
+            Some(text) => parse_duration_ms(text)
+                .map_err(|why| ApiError::invalid(format!("error parsing lookback delta duration: {why}")))?,
+            None => 0,
+        };
+        let options = QueryOptions {
+            // As in Prometheus, 0 and less mean the default.
+            lookback_delta_ms: (lookback_delta_ms > 0).then_some(lookback_delta_ms),
+        };
+        let query = params.get("query").unwrap_or_default().to_owned();
+        Ok(Self { query, timeout, options, stats: params.get("stats").is_some() })
+    }
+
+    async fn answer(self, state: &Shared, limit: Option<usize>, times: Times) -> ApiResult<Answer> {
+        let Self { query, timeout, options, stats } = self;
+        let asked_at = Instant::now();
+        let work = {
+            let state = Arc::clone(state);
+            move |guard: &crate::querier::QueryGuard| {
+                let queued = asked_at.elapsed();
+                let querier = state.storage.querier(&state.tenant())?;
+                let output = match times {
+                    Times::Instant(time_ms) => {
+                        state.engine.instant(&*querier, &query, time_ms, &options, guard)?
+                    }
+                    Times::Range { start_ms, end_ms, step_ms } => {
+                        state.engine.range(&*querier, &query, start_ms, end_ms, step_ms, &options, guard)?
+                    }
+                };
+                Ok((output, queued))
+            }
+        };
+        let ((mut output, queued), guard) = state.queries.run(timeout, work).await?;
+        let truncated = match &mut output.value {
+            Value::Vector(points) => cut(points, limit),
+            Value::Matrix(series) => cut(series, limit),
+            Value::Scalar { .. } | Value::String { .. } => false,
+        };
+        let stats = stats.then(|| statistics(&output, queued, asked_at.elapsed()));
+        let rows = ResultRows::new(output.value, stats);
+        Ok(Answer::rows(rows).truncated(truncated).with_remarks(output.warnings, output.infos).holding(guard))
+    }
+}
+
+/// The server's timeout, or a shorter one that the request asks for.
+pub fn timeout(state: &ServerState, params: &Params) -> ApiResult<Duration> {
+    let longest = state.config.query.timeout;
+    let Some(text) = params.get("timeout") else { return Ok(longest) };
+    let asked_ms = parse_duration_ms(text).map_err(|why| ApiError::invalid_parameter("timeout", why))?;
+    Ok(Duration::from_millis(u64::try_from(asked_ms).unwrap_or(0)).min(longest))
+}
+
+fn statistics(output: &QueryOutput, queued: Duration, total: Duration) -> serde_json::Value {
+    let stats = &output.stats;
+    json!({
+        "timings": {
+            "evalTotalTime": (stats.evaluation + stats.sorting).as_secs_f64(),
+            "resultSortTime": stats.sorting.as_secs_f64(),
+            "queryPreparationTime": stats.preparation.as_secs_f64(),
+            "innerEvalTime": stats.evaluation.as_secs_f64(),
+            "execQueueTime": queued.as_secs_f64(),
+            "execTotalTime": total.as_secs_f64(),
+        },
+        "samples": {
+            "totalQueryableSamples": stats.samples_total,
+            "peakSamples": stats.samples_peak,
+        },
+    })
+}

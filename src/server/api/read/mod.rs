@@ -1,0 +1,169 @@
+//! `POST /api/v1/read`: remote read, by which a Prometheus asks us as if we were its own storage.
+//!
+//! [`samples`] is the form of one compressed message, [`chunks`] the stream of frames with
+//! [`xor`] chunks. The first form that the request lists and we have is taken. The stream carries
+//! floats only: where histograms were selected, samples are the form, if the request takes them.
+
+mod chunks;
+mod samples;
+mod xor;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prost::Message as _;
+
+use crate::error::ErrorKind;
+use crate::ingest::proto::prometheus::label_matcher::Type;
+use crate::ingest::proto::prometheus::read_request::ResponseType;
+use crate::ingest::proto::prometheus::{LabelMatcher, Query, ReadRequest};
+use crate::model::{MatchOp, Matcher, TimeRange};
+use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
+use crate::server::body::{self, BodyLimits};
+use crate::server::error::{ApiError, ApiResult};
+use crate::server::json::answer::streamed;
+use crate::server::json::rows::Rows;
+use crate::server::state::{ServerState, Shared};
+
+/// Largest request, before and after decompression: selectors are short.
+const REQUEST_BYTES_MAX: u64 = 4 << 20;
+/// Prometheus' own limit of an answer in samples.
+const SAMPLES_MAX: u64 = 50_000_000;
+
+pub async fn read(State(state): State<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let limits = BodyLimits { bytes_max: REQUEST_BYTES_MAX, timeout: state.config.web.read_timeout };
+    let received = match body::read(&parts.headers, body, limits, &state.memory.queries).await {
+        Ok(received) => received,
+        Err(error) => return error.into_response(),
+    };
+    match answer(&state, &parts.headers, &received.bytes).await {
+        Ok(response) => response,
+        Err(error) => error.into_text(),
+    }
+}
+
+async fn answer(state: &Shared, headers: &HeaderMap, body: &[u8]) -> ApiResult<Response> {
+    let asked = Asked::decode(headers, body)?;
+    let for_work = Arc::clone(state);
+    let work = move |guard: &QueryGuard| asked.answer(&for_work, guard);
+    let (encoded, guard) = state.queries.run(state.config.query.timeout, work).await?;
+    let (content_type, pieces) = match encoded {
+        Encoded::Samples(message) => {
+            let headers = [(header::CONTENT_TYPE, samples::CONTENT_TYPE), (header::CONTENT_ENCODING, "snappy")];
+            return Ok((StatusCode::OK, headers, message).into_response());
+        }
+        Encoded::Chunks(frames) => (chunks::CONTENT_TYPE, Frames(frames.into_iter())),
+    };
+    let body = streamed(Vec::new(), Box::new(pieces), Vec::new(), Some(guard));
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, content_type)], body).into_response())
+}
+
+enum Encoded {
+    Samples(Vec<u8>),
+    Chunks(Vec<Vec<u8>>),
+}
+
+/// Frames that are sent as they are.
+struct Frames(std::vec::IntoIter<Vec<u8>>);
+
+impl Rows for Frames {
+    fn write(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(frame) = self.0.next() else { return false };
+        out.extend_from_slice(&frame);
+        true
+    }
+}
+
+/// What a request asks for.
+struct Asked {
+    selections: Vec<SelectRequest>,
+    /// The forms it takes, dearest first.
+    forms: Vec<ResponseType>,
+}
+
+impl Asked {
+    fn decode(headers: &HeaderMap, body: &[u8]) -> ApiResult<Self> {
+        let encoding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok());
+        if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("snappy")) {
+            return Err(ApiError::invalid("content encoding is not snappy"));
+        }
+        let unreadable = |why: String| ApiError::invalid(format!("read request: {why}"));
+        let length = snap::raw::decompress_len(body).map_err(|e| unreadable(e.to_string()))?;
+        if length as u64 > REQUEST_BYTES_MAX {
+            return Err(unreadable(format!("it declares {length} bytes, more than {REQUEST_BYTES_MAX}")));
+        }
+        let message =
+            snap::raw::Decoder::new().decompress_vec(body).map_err(|e| unreadable(e.to_string()))?;
+        let request = ReadRequest::decode(message.as_slice()).map_err(|e| unreadable(e.to_string()))?;
+        let selections = request.queries.iter().map(selection).collect::<ApiResult<Vec<_>>>()?;
+        let listed = request.accepted_response_types;
+        let mut forms: Vec<_> = listed.iter().filter_map(|n| ResponseType::try_from(*n).ok()).collect();
+        match (listed.is_empty(), forms.is_empty()) {
+            (true, _) => forms.push(ResponseType::Samples),
+            (false, true) => return Err(ApiError::invalid("none of the accepted response types is known")),
+            (false, false) => {}
+        }
+        Ok(Self { selections, forms })
+    }
+
+    fn answer(&self, state: &ServerState, guard: &QueryGuard) -> ApiResult<Encoded> {
+        let querier = state.storage.querier(&state.tenant())?;
+        let mut results: Vec<Vec<Series>> = Vec::new();
+        let mut samples = 0u64;
+        for selection in &self.selections {
+            let mut result = Vec::new();
+            for series in querier.select(selection, guard)? {
+                guard.check()?;
+                let series = series?;
+                samples += (series.values.len() + series.histograms.len()) as u64;
+                if samples > SAMPLES_MAX {
+                    return Err(ApiError::invalid(format!("exceeded sample limit ({SAMPLES_MAX})")));
+                }
+                guard.reserve(weight(&series))?;
+                result.push(series);
+            }
+            results.push(result);
+        }
+        let has_histograms = results.iter().flatten().any(|series| !series.histograms.is_empty());
+        let takes_samples = self.forms.contains(&ResponseType::Samples);
+        match self.forms.first() {
+            Some(ResponseType::StreamedXorChunks) if !has_histograms => {
+                Ok(Encoded::Chunks(chunks::encode(results, guard)?))
+            }
+            _ if takes_samples => Ok(Encoded::Samples(samples::encode(results, guard)?)),
+            _ => Err(ApiError::new(
+                ErrorKind::Execution,
+                "native histograms were selected: they are served as samples only, which the request does not take",
+            )),
+        }
+    }
+}
+
+/// What a series holds, and as much again for its encoded form.
+fn weight(series: &Series) -> u64 {
+    let histograms: usize = series.histograms.iter().map(|h| 256 + h.histogram.custom_values.len() * 8).sum();
+    (2 * (series.labels.as_bytes().len() + series.values.len() * 16 + histograms + 64)) as u64
+}
+
+fn selection(query: &Query) -> ApiResult<SelectRequest> {
+    let matchers = query.matchers.iter().map(matcher).collect::<ApiResult<Vec<_>>>()?;
+    let range = TimeRange::new(query.start_timestamp_ms, query.end_timestamp_ms);
+    Ok(SelectRequest { matchers, range, hints: SelectHints::default() })
+}
+
+fn matcher(matcher: &LabelMatcher) -> ApiResult<Matcher> {
+    let op = match matcher.r#type() {
+        Type::Eq => MatchOp::Equal,
+        Type::Neq => MatchOp::NotEqual,
+        Type::Re => MatchOp::Regex,
+        Type::Nre => MatchOp::NotRegex,
+    };
+    Matcher::new(&matcher.name, op, &matcher.value)
+        .map_err(|e| ApiError::invalid(format!("matcher of {:?}: {e}", matcher.name)))
+}
+
+#[cfg(test)]
+mod tests;

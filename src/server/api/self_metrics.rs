@@ -1,0 +1,99 @@
+//! `/metrics`: what this process says about itself.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use prometheus::proto::MetricFamily;
+
+use crate::error::ErrorKind;
+use crate::server::error::ApiError;
+use crate::server::state::{ServerState, Shared};
+use crate::storage::{Readiness, SYNC_SECONDS_BOUNDS, StorageStats};
+use crate::telemetry::family::{counter, counter_float, gauge, gauges, histogram};
+use crate::telemetry::{allocator, metrics};
+
+pub async fn self_metrics(State(state): State<Shared>) -> Response {
+    let mut families = of_process(&state);
+    families.extend(of_memory(&state));
+    families.extend(of_storage(&state.storage.stats()));
+    families.extend(allocator::families());
+    match state.metrics.render(&families) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::TEXT_FORMAT)], text).into_response(),
+        Err(error) => ApiError::new(ErrorKind::Internal, format!("encode metrics: {error}")).into_text(),
+    }
+}
+
+fn of_process(state: &ServerState) -> Vec<MetricFamily> {
+    let build = [("version", env!("CARGO_PKG_VERSION")), ("revision", super::status::REVISION)];
+    let ready = state.not_ready().is_none();
+    let replay = match state.storage.readiness() {
+        Readiness::Replaying { done_bytes, total_bytes } if total_bytes > 0 => {
+            done_bytes as f64 / total_bytes as f64
+        }
+        Readiness::Replaying { .. } | Readiness::Failed(_) => 0.0,
+        Readiness::Ready | Readiness::Closing => 1.0,
+    };
+    vec![
+        gauges("onggi_build_info", "What was built; always 1.", [(&build as &[(&str, &str)], 1.0)]),
+        gauge("onggi_ready", "Whether /-/ready answers 200.", f64::from(u8::from(ready))),
+        gauge("onggi_replay_progress_ratio", "How much of the log was replayed since start.", replay),
+    ]
+}
+
+fn of_memory(state: &ServerState) -> Vec<MetricFamily> {
+    let shares = &state.memory;
+    let budgets = [("process", &shares.whole), ("requests", &shares.writes), ("queries", &shares.queries)];
+    let labels = budgets.map(|(name, _)| [("budget", name)]);
+    let of = |figure: fn(&crate::memory::MemoryBudget) -> u64| {
+        labels.iter().zip(budgets).map(move |(labels, (_, budget))| (&labels[..], figure(budget) as f64))
+    };
+    vec![
+        gauges(
+            "onggi_memory_budget_limit_bytes",
+            "Limits within the memory budget.",
+            of(crate::memory::MemoryBudget::limit_bytes),
+        ),
+        gauges(
+            "onggi_memory_budget_used_bytes",
+            "What is leased from the memory budget.",
+            of(crate::memory::MemoryBudget::used_bytes),
+        ),
+    ]
+}
+
+fn of_storage(stats: &StorageStats) -> Vec<MetricFamily> {
+    let syncs: Vec<(f64, u64)> =
+        SYNC_SECONDS_BOUNDS.iter().copied().zip(stats.log_sync_counts.iter().copied()).collect();
+    let seconds = |ms: Option<i64>| ms.map_or(f64::NAN, |ms| ms as f64 / 1000.0);
+    vec![
+        gauge("onggi_active_series", "Series in the head.", stats.active_series as f64),
+        gauge("onggi_registry_bytes", "Memory of the active series' labels.", stats.registry_bytes as f64),
+        gauge("onggi_head_samples", "Samples in memory.", stats.head_samples as f64),
+        gauge("onggi_head_bytes", "Memory of the head.", stats.head_bytes as f64),
+        gauge("onggi_head_limit_bytes", "Memory that the head may take.", stats.head_bytes_max as f64),
+        gauge("onggi_epochs", "Head epochs that are not yet parts.", stats.epochs as f64),
+        counter("onggi_flushes_total", "Epochs made parts.", stats.flushes),
+        counter("onggi_flush_failures_total", "Attempts to do so that failed.", stats.flush_failures),
+        counter_float("onggi_flush_seconds_total", "Time spent doing so.", stats.flush_seconds_total),
+        gauge("onggi_parts", "Parts on disk.", stats.parts as f64),
+        gauge("onggi_part_bytes", "Size of the parts.", stats.part_bytes as f64),
+        gauge("onggi_part_samples", "Samples in the parts.", stats.part_samples as f64),
+        counter("onggi_parts_expired_total", "Parts deleted by retention.", stats.parts_expired),
+        gauge("onggi_log_files", "Files of the log.", stats.log_files as f64),
+        gauge("onggi_log_bytes", "Size of the log.", stats.log_bytes as f64),
+        counter("onggi_log_frames_total", "Frames made durable.", stats.log_frames),
+        counter("onggi_log_written_bytes_total", "Bytes written to the log.", stats.log_bytes_written),
+        histogram(
+            "onggi_log_sync_duration_seconds",
+            "Time of one sync of the log.",
+            &syncs,
+            stats.log_sync_counts.iter().sum(),
+            stats.log_sync_seconds_total,
+        ),
+        gauge("onggi_replay_done_bytes", "Bytes of the log replayed at start.", stats.replay_done_bytes as f64),
+        gauge("onggi_replay_bytes", "Bytes of the log to replay at start.", stats.replay_total_bytes as f64),
+        gauge("onggi_replay_samples", "Samples replayed at start.", stats.replayed_samples as f64),
+        gauge("onggi_earliest_sample_timestamp_seconds", "Time of the earliest sample.", seconds(stats.min_ms)),
+        gauge("onggi_latest_sample_timestamp_seconds", "Time of the latest sample.", seconds(stats.max_ms)),
+    ]
+}

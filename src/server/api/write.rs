@@ -1,0 +1,217 @@
+//! `POST /api/v1/write`: remote write 1.0 and 2.0.
+//!
+//! What is refused for good is named in a 400 after everything else was stored; what waiting
+//! cures is a 503, and then nothing was refused.
+
+use std::fmt::Write as _;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::error::ErrorKind;
+use crate::ingest::{self, DecodeError, DecodeLimits, Protocol, ValidationRules};
+use crate::memory::MemoryLease;
+use crate::model::SeriesBatch;
+use crate::model::series_batch::{Refusals, Written};
+use crate::server::body::{self, BodyError, BodyLimits};
+use crate::server::error::ApiError;
+use crate::server::state::Shared;
+
+/// Bodies up to this are decoded where they were received; decoding more than some hundred
+/// microseconds' worth would hold up other connections.
+const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// What a request takes beside its decompressed body while it is decoded: an estimate, corrected
+/// when the columns are there.
+const COLUMNS_PER_BODY_BYTE: u64 = 2;
+
+const TENANT_HEADER: &str = "x-scope-orgid";
+const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
+const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+
+pub async fn write(State(state): State<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let text = |name: HeaderName| parts.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let protocol = ingest::remote_write::negotiate(
+        text(header::CONTENT_TYPE),
+        text(header::CONTENT_ENCODING),
+    );
+    let (response, protocol) = match protocol {
+        Ok(protocol) => (answer(&state, protocol, &parts.headers, body).await, protocol.to_string()),
+        Err(unsupported) => {
+            (plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, unsupported.to_string()), "unknown".to_owned())
+        }
+    };
+    let code = response.status();
+    state.metrics.remote_write_requests.with_label_values(&[protocol.as_str(), code.as_str()]).inc();
+    response
+}
+
+/// What became of a request.
+struct Outcome {
+    written: Written,
+    /// Why not everything was written.
+    error: Option<Response>,
+}
+
+impl Outcome {
+    fn failed(error: Response) -> Self {
+        Self { written: Written::default(), error: Some(error) }
+    }
+}
+
+async fn answer(state: &Shared, protocol: Protocol, headers: &HeaderMap, body: Body) -> Response {
+    let outcome = match receive(state, protocol, headers, body).await {
+        Ok((batch, refused, lease)) => store(state, batch, refused, lease).await,
+        Err(error) => Outcome::failed(error),
+    };
+    let mut response = outcome.error.unwrap_or_else(|| StatusCode::NO_CONTENT.into_response());
+    if protocol == Protocol::V2 {
+        let written = outcome.written;
+        let counts = [
+            (SAMPLES_WRITTEN, written.floats),
+            (HISTOGRAMS_WRITTEN, written.histograms),
+            (EXEMPLARS_WRITTEN, written.exemplars),
+        ];
+        for (name, count) in counts {
+            response.headers_mut().insert(name, HeaderValue::from(count));
+        }
+    }
+    response
+}
+
+/// From bytes to a valid batch, what was refused of it, and the memory both stand on.
+async fn receive(
+    state: &Shared,
+    protocol: Protocol,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(SeriesBatch, Refusals, MemoryLease), Response> {
+    if headers.contains_key(TENANT_HEADER) {
+        let message = "the request carries X-Scope-OrgID, but tenants are not enabled here: \
+                       its data would be mixed with that of others";
+        return Err(plain(StatusCode::BAD_REQUEST, message.to_owned()));
+    }
+    let bytes_max = state.config.remote_write.body_bytes_max;
+    let limits = BodyLimits { bytes_max: compressed_bytes_max(bytes_max), timeout: state.config.web.read_timeout };
+    let received = body::read(headers, body, limits, &state.memory.writes).await;
+    let received = received.map_err(IntoResponse::into_response)?;
+
+    let mut lease = received.lease;
+    let declared = ingest::remote_write::declared_len(&received.bytes).map_err(|e| malformed(&e))? as u64;
+    if declared > bytes_max {
+        let limit_bytes = bytes_max as usize;
+        return Err(malformed(&DecodeError::TooLarge { declared_bytes: declared as usize, limit_bytes }));
+    }
+    lease_all(state, &mut lease, declared.saturating_mul(1 + COLUMNS_PER_BODY_BYTE))?;
+
+    let rules = ValidationRules::at(state.clock.now_ms(), state.config.storage.retention_ms);
+    let tenant = state.tenant();
+    let limits = DecodeLimits { decompressed_bytes_max: bytes_max as usize };
+    let small = declared as usize <= INLINE_BYTES_MAX;
+    let decode = move |body: Bytes| -> Result<(SeriesBatch, Refusals), DecodeError> {
+        let mut batch = ingest::decode(protocol, body, tenant, &limits)?;
+        let refused = ingest::validate(&mut batch, &rules);
+        Ok((batch, refused))
+    };
+    let decoded = if small {
+        decode(received.bytes)
+    } else {
+        let decoding = tokio::task::spawn_blocking(move || decode(received.bytes));
+        decoding.await.map_err(|e| ApiError::new(ErrorKind::Internal, format!("decode request: {e}")).into_text())?
+    };
+    let (batch, refused) = decoded.map_err(|e| malformed(&e))?;
+    lease_all(state, &mut lease, batch_bytes(&batch))?;
+    Ok((batch, refused, lease))
+}
+
+/// Stores what is good and says what was not.
+async fn store(state: &Shared, batch: SeriesBatch, mut refused: Refusals, lease: MemoryLease) -> Outcome {
+    let mut written = Written::default();
+    if !batch.is_empty() {
+        match state.storage.append(batch).await {
+            Ok(appended) => {
+                written = appended.written;
+                refused.merge(appended.refused);
+            }
+            Err(error) => return Outcome::failed(ApiError::new(error.kind(), error.to_string()).into_text()),
+        }
+    }
+    drop(lease);
+    let kinds =
+        [("float", written.floats), ("histogram", written.histograms), ("exemplar", written.exemplars)];
+    for (kind, count) in kinds {
+        state.metrics.samples_accepted.with_label_values(&[kind]).inc_by(count);
+    }
+    for (reason, count) in &refused.counts {
+        state.metrics.samples_refused.with_label_values(&[reason.as_str()]).inc_by(*count);
+    }
+    let error = (!refused.is_empty()).then(|| {
+        let message = describe(&refused);
+        tracing::warn!(refused = refused.total(), message, "samples refused");
+        plain(StatusCode::BAD_REQUEST, message)
+    });
+    Outcome { written, error }
+}
+
+/// One line: senders log the first.
+fn describe(refused: &Refusals) -> String {
+    let mut text = String::from("refused");
+    for (at, (reason, count)) in refused.counts.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(text, "{comma} {count} {}", reason.as_str());
+    }
+    text.push_str("; everything else was stored");
+    for example in &refused.examples {
+        let _ = write!(text, "; {}", example.replace('\n', "\\n"));
+    }
+    text
+}
+
+/// The largest snappy block whose text is within the limit.
+fn compressed_bytes_max(bytes_max: u64) -> u64 {
+    bytes_max.saturating_add(bytes_max / 6).saturating_add(32)
+}
+
+/// Makes the lease hold `bytes`. A request that could never have them is too large, not early.
+fn lease_all(state: &Shared, lease: &mut MemoryLease, bytes: u64) -> Result<(), Response> {
+    let limit_bytes = state.memory.writes.limit_bytes();
+    if bytes > limit_bytes {
+        return Err(BodyError::TooLarge { limit_bytes }.into_response());
+    }
+    if bytes > lease.bytes() {
+        let more = bytes - lease.bytes();
+        lease.grow(more).map_err(|e| BodyError::Memory(e).into_response())?;
+    }
+    lease.shrink_to(bytes);
+    Ok(())
+}
+
+/// What a batch holds: its text and its columns.
+fn batch_bytes(batch: &SeriesBatch) -> u64 {
+    let histogram = |h: &crate::model::series_batch::HistogramSample| {
+        let h = &h.histogram;
+        8 * (h.positive_spans.len() + h.negative_spans.len() + h.custom_values.len()) + 128
+    };
+    let bytes = batch.text.len()
+        + size_of_val(batch.labels.as_slice())
+        + size_of_val(batch.series.as_slice())
+        + size_of_val(batch.floats.as_slice())
+        + size_of_val(batch.histograms.as_slice())
+        + batch.histograms.iter().map(histogram).sum::<usize>()
+        + size_of_val(batch.exemplars.as_slice())
+        + batch.exemplars.iter().map(|e| e.labels.as_bytes().len()).sum::<usize>()
+        + batch.metadata.iter().map(|m| m.metric.len() + m.help.len() + m.unit.len() + 80).sum::<usize>();
+    bytes as u64
+}
+
+fn malformed(error: &DecodeError) -> Response {
+    ApiError::new(error.kind(), error.to_string()).into_text()
+}
+
+fn plain(status: StatusCode, message: String) -> Response {
+    (status, format!("{message}\n")).into_response()
+}

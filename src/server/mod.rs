@@ -1,0 +1,23 @@
+//! HTTP: the rim of the process. The only place that names status codes.
+//!
+//! A connection comes in through [`listener`], is routed by [`router`] past [`middleware`] to a
+//! handler in [`api`], which takes its parameters out of the request with [`extract`] and [`body`],
+//! asks storage or — on the threads of [`query_pool`] — the engine, and answers with [`json`] or an
+//! [`error`]. [`state`] is what all handlers share.
+
+pub mod api;
+pub mod body;
+pub mod error;
+pub mod extract;
+pub mod json;
+pub mod listener;
+pub mod middleware;
+pub mod query_pool;
+pub mod router;
+pub mod state;
+#[cfg(test)]
+mod testing;
+
+pub use listener::Listener;
+pub use router::router;
+pub use state::{MemoryShares, ServerState, Shared};

@@ -1,0 +1,105 @@
+//! Which path is answered by whom.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+
+use super::api::{
+    exemplars, federate, health, metadata, page, query, read, rules, self_metrics, series, status, text, write,
+};
+use super::middleware::{Cors, cors, count};
+use super::state::Shared;
+use crate::model::regex::RegexError;
+
+/// Shorter answers are not worth compressing.
+const COMPRESS_BYTES_MIN: u64 = 1024;
+
+/// All routes under the prefix of the settings.
+pub fn router(state: Shared) -> Result<Router, RegexError> {
+    let prefix = state.config.web.route_prefix.clone();
+    let allowed = Arc::new(Cors::new(&state.config.web.cors_origin, &prefix)?);
+    let mut routes = Router::new()
+        .nest("/api/v1", api())
+        // Where Mimir has the same API: clients that move here keep their URL.
+        .nest("/prometheus/api/v1", api())
+        .route("/", get(page::page))
+        .route("/-/healthy", get(health::healthy))
+        .route("/-/ready", get(health::ready))
+        .route("/version", get(health::version))
+        .route("/metrics", get(self_metrics::self_metrics))
+        .route("/federate", get(federate::federate));
+    if !prefix.is_empty() {
+        let home = format!("{prefix}/");
+        routes = Router::new()
+            .nest(&prefix, routes)
+            .route("/", get(|| async move { Redirect::temporary(&home) }));
+    }
+    Ok(routes
+        .fallback(not_found)
+        .layer(compression())
+        .layer(from_fn_with_state(Arc::clone(&state), count))
+        .layer(from_fn_with_state(allowed, cors))
+        .with_state(state))
+}
+
+/// What lies below `/api/v1`.
+fn api() -> Router<Shared> {
+    Router::new()
+        .merge(asking())
+        .route("/write", post(write::write))
+        .route("/push", post(write::write))
+        .route("/receive", post(write::write))
+        .route("/read", post(read::read))
+        .merge(about())
+}
+
+fn asking() -> Router<Shared> {
+    Router::new()
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route("/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
+        .route("/format_query", get(text::format_query).post(text::format_query))
+        .route("/parse_query", get(text::parse_query).post(text::parse_query))
+        .route("/series", get(series::series).post(series::series))
+        .route("/labels", get(series::labels).post(series::labels))
+        .route("/label/{name}/values", get(series::label_values))
+        .route("/metadata", get(metadata::metadata))
+        .route("/targets/metadata", get(metadata::of_targets))
+}
+
+fn about() -> Router<Shared> {
+    Router::new()
+        .route("/status/buildinfo", get(status::buildinfo))
+        .route("/status/runtimeinfo", get(status::runtimeinfo))
+        .route("/status/flags", get(status::flags))
+        .route("/status/config", get(status::config))
+        .route("/status/tsdb", get(status::tsdb))
+        .route("/status/walreplay", get(status::walreplay))
+        .route("/features", get(status::features))
+        .route("/rules", get(rules::rules))
+        .route("/alerts", get(rules::alerts))
+        .route("/targets", get(rules::targets))
+        .route("/scrape_pools", get(rules::scrape_pools))
+        .route("/alertmanagers", get(rules::alertmanagers))
+        .route("/notifications", get(rules::notifications))
+}
+
+/// gzip and deflate, at the level that costs least: answers compress well at any.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let compressible = SizeAbove::new(COMPRESS_BYTES_MIN)
+        .and(NotForContentType::new("application/x-protobuf"))
+        .and(NotForContentType::new("application/x-streamed-protobuf"));
+    CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible)
+}
+
+async fn not_found() -> Response {
+    let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (StatusCode::NOT_FOUND, plain, "404 page not found\n").into_response()
+}

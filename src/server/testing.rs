@@ -1,0 +1,119 @@
+//! A whole server without a socket: storage in a temporary directory, a clock that stands still.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::query_pool::{QueryPool, QueryPoolOptions};
+use super::{MemoryShares, ServerState, Shared, router};
+use crate::clock::ManualClock;
+use crate::config::{Config, Flags};
+use crate::memory::MemoryBudget;
+use crate::promql::{Engine, EngineOptions};
+use crate::storage::{Storage, StorageOptions};
+use crate::telemetry::Metrics;
+
+/// The clock of every test server: 2023-11-14T22:13:20Z.
+pub const NOW_MS: i64 = 1_700_000_000_000;
+
+/// A server that is asked directly.
+pub struct TestServer {
+    pub state: Shared,
+    router: Router,
+    _folder: tempfile::TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answered {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answered {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("UTF-8")
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("ASCII"))
+    }
+}
+
+impl TestServer {
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let mut values: Vec<_> = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let path = folder.path().to_string_lossy().into_owned();
+        values.push(("storage.path".to_owned(), path));
+        values.push(("memory.limit".to_owned(), "256MiB".to_owned()));
+        values.push(("query.max-concurrency".to_owned(), "2".to_owned()));
+        let config = Config::load(&Flags { config_file: None, values }, []).expect("valid settings");
+
+        let clock = ManualClock::at_ms(NOW_MS);
+        let memory = MemoryShares::of(MemoryBudget::new("process", config.memory_limit_bytes));
+        let storage = Storage::open(StorageOptions {
+            path: config.storage.path.clone(),
+            retention_ms: config.storage.retention_ms,
+            clock: clock.clone(),
+            head_bytes_max: 64 << 20,
+            cache_bytes: 8 << 20,
+            epoch_age_max_ms: i64::MAX,
+            epoch_log_bytes_max: 64 << 20,
+            log_file_bytes: 16 << 20,
+        })
+        .expect("storage opens");
+        let metrics = Arc::new(Metrics::new());
+        let pool = QueryPoolOptions {
+            threads: config.query.concurrency_max,
+            queued_max: config.query.queued_max,
+            query_bytes_max: config.query.memory_bytes_max,
+            memory: Arc::clone(&memory.queries),
+        };
+        let state = Arc::new(ServerState {
+            storage,
+            engine: Engine::new(EngineOptions::default()),
+            queries: QueryPool::start(pool, Arc::clone(&metrics)).expect("threads start"),
+            metrics,
+            memory,
+            clock,
+            started_ms: NOW_MS,
+            draining: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+            config,
+        });
+        let router = router(Arc::clone(&state)).expect("settings were valid");
+        while state.not_ready().is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        Self { state, router, _folder: folder }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answered {
+        let response = self.router.clone().oneshot(request).await.expect("handlers do not fail");
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.expect("body").to_vec();
+        Answered { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Answered {
+        self.send(Request::get(path).body(Body::empty()).expect("valid request")).await
+    }
+
+    pub async fn post_form(&self, path: &str, form: &str) -> Answered {
+        let request = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(form.to_owned()));
+        self.send(request.expect("valid request")).await
+    }
+}

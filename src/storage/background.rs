@@ -1,0 +1,216 @@
+//! The background thread: replays the log, then seals, flushes and applies retention.
+//!
+//! One thread, so that epochs are flushed in order and coverage of the log stays a prefix. What is
+//! due is decided by pure functions; errors leave everything readable and are tried again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use super::engine::Engine;
+use super::error::{AppendError, StorageError};
+use super::flush;
+use super::local::CatalogueBatch;
+use super::log::LogFileEntry;
+use super::replay;
+use super::retention;
+
+/// How often the thread looks whether something is due.
+const TICK: Duration = Duration::from_millis(200);
+/// Retention is looked at this often.
+const RETENTION_PERIOD: Duration = Duration::from_secs(60);
+/// A flush that failed is tried again after this long.
+const RETRY_PERIOD: Duration = Duration::from_secs(5);
+/// A quarter of the head's memory seals the open epoch: the others may be in flush meanwhile.
+const EPOCH_SHARE_OF_HEAD: u64 = 4;
+
+/// The answer goes to whoever asked.
+pub type Reply = oneshot::Sender<Result<(), String>>;
+
+/// What the thread can be asked for.
+pub enum Request {
+    /// Seal and flush everything.
+    Settle(Reply),
+    /// The same, then end.
+    Close(Reply),
+}
+
+/// The running thread. Dropping it ends the thread after what it is doing; nothing is flushed then.
+pub struct Background {
+    engine: Arc<Engine>,
+    sender: Option<Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Sends a request and waits for its answer.
+    pub async fn ask(&self, request: fn(Reply) -> Request) -> Result<(), AppendError> {
+        let ended = || AppendError::Unavailable("the flush thread has ended".into());
+        let (reply, answer) = oneshot::channel();
+        let sender = self.sender.as_ref().ok_or_else(ended)?;
+        sender.send(request(reply)).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?.map_err(AppendError::Internal)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // A replay under way looks at this between files.
+        self.engine.refuse_writes();
+        self.sender = None;
+        if let Some(Err(_panic)) = self.thread.take().map(JoinHandle::join) {
+            error!("the flush thread has panicked");
+        }
+    }
+}
+
+/// Starts the thread.
+pub fn start(engine: &Arc<Engine>, backlog: Vec<LogFileEntry>) -> Result<Background, StorageError> {
+    let (sender, requests) = channel();
+    let (of_thread, engine) = (Arc::clone(engine), Arc::clone(engine));
+    let name = "onggi-flush";
+    let run = move || {
+        if let Err(error) = replay::replay(&of_thread, &backlog) {
+            error!(%error, "log cannot be replayed");
+            of_thread.fail(error.to_string());
+            refuse_requests(&requests, &error.to_string());
+            return;
+        }
+        run(&of_thread, &requests);
+    };
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(run);
+    let thread = spawned.map_err(|source| StorageError::Thread { name, source })?;
+    Ok(Background { engine, sender: Some(sender), thread: Some(thread) })
+}
+
+fn refuse_requests(requests: &Receiver<Request>, reason: &str) {
+    while let Ok(Request::Settle(reply) | Request::Close(reply)) = requests.recv() {
+        // Whoever asked may have gone.
+        let _ = reply.send(Err(reason.to_owned()));
+    }
+}
+
+fn run(engine: &Engine, requests: &Receiver<Request>) {
+    let mut retention_due = Instant::now();
+    let mut flush_due = Instant::now();
+    loop {
+        match requests.recv_timeout(TICK) {
+            Ok(Request::Settle(reply)) => {
+                let _ = reply.send(settle(engine).map_err(|e| e.to_string()));
+            }
+            Ok(Request::Close(reply)) => {
+                let _ = reply.send(settle(engine).map_err(|e| e.to_string()));
+                return;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if Instant::now() >= flush_due {
+            if let Err(error) = seal_if_due(engine).and_then(|()| flush_sealed(engine)) {
+                warn!(%error, "flush failed, it is tried again; nothing is lost");
+                flush_due = Instant::now() + RETRY_PERIOD;
+            }
+        }
+        if Instant::now() >= retention_due {
+            if let Err(error) = apply_retention(engine) {
+                warn!(%error, "retention failed, it is tried again");
+            }
+            retention_due = Instant::now() + RETENTION_PERIOD;
+        }
+    }
+}
+
+fn settle(engine: &Engine) -> Result<(), StorageError> {
+    engine.seal()?;
+    flush_sealed(engine)?;
+    apply_retention(engine)
+}
+
+/// What a decision to seal depends on.
+#[derive(Clone, Copy, Debug)]
+struct EpochFacts {
+    age_ms: i64,
+    bytes: u64,
+    log_bytes: u64,
+}
+
+/// Why the open epoch should end now, if it should.
+fn seal_reason(facts: EpochFacts, limits: EpochFacts) -> Option<&'static str> {
+    if facts.bytes >= limits.bytes {
+        Some("memory")
+    } else if facts.log_bytes >= limits.log_bytes {
+        Some("log size")
+    } else if facts.age_ms >= limits.age_ms {
+        Some("age")
+    } else {
+        None
+    }
+}
+
+fn seal_if_due(engine: &Engine) -> Result<(), StorageError> {
+    let epoch = engine.active();
+    let facts = EpochFacts {
+        age_ms: engine.clock.now_ms().saturating_sub(epoch.opened_ms),
+        bytes: epoch.bytes(),
+        log_bytes: engine.log.counters().figures().frame_bytes - epoch.opened_log_bytes,
+    };
+    let limits = EpochFacts {
+        age_ms: engine.options.epoch_age_max_ms,
+        bytes: engine.options.head_bytes_max / EPOCH_SHARE_OF_HEAD,
+        log_bytes: engine.options.epoch_log_bytes_max,
+    };
+    if let Some(reason) = seal_reason(facts, limits).filter(|_| !epoch.is_idle()) {
+        info!(epoch = epoch.number, reason, samples = epoch.samples(), bytes = epoch.bytes(), "epoch sealed");
+        engine.seal()?;
+    }
+    Ok(())
+}
+
+fn flush_sealed(engine: &Engine) -> Result<(), StorageError> {
+    let Some(sealed) = engine.sealed() else { return Ok(()) };
+    let began = Instant::now();
+    let result = flush::flush(engine, &sealed);
+    let counters = &engine.counters;
+    counters.flush_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+    match &result {
+        Ok(()) => counters.flushes.fetch_add(1, Ordering::Relaxed),
+        Err(_) => counters.flush_failures.fetch_add(1, Ordering::Relaxed),
+    };
+    result
+}
+
+/// Drops parts that hold only what is too old.
+fn apply_retention(engine: &Engine) -> Result<(), StorageError> {
+    let entries: Vec<_> = engine.view.load().parts.iter().map(|part| part.entry.clone()).collect();
+    let dead = retention::expired(&entries, engine.oldest_ms());
+    if dead.is_empty() {
+        return Ok(());
+    }
+    engine.database.commit(&CatalogueBatch { dead: dead.clone(), ..CatalogueBatch::default() })?;
+    engine.remove_parts(&dead);
+    engine.counters.parts_expired.fetch_add(dead.len() as u64, Ordering::Relaxed);
+    info!(parts = dead.len(), "parts beyond retention dropped");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_sealed_by_memory_log_size_or_age() {
+        let limits = EpochFacts { age_ms: 100, bytes: 100, log_bytes: 100 };
+        let check = |age_ms, bytes, log_bytes, want| {
+            assert_eq!(seal_reason(EpochFacts { age_ms, bytes, log_bytes }, limits), want);
+        };
+        check(99, 99, 99, None);
+        check(100, 0, 0, Some("age"));
+        check(0, 100, 0, Some("memory"));
+        check(100, 0, 100, Some("log size"));
+    }
+}

@@ -1,0 +1,447 @@
+//! The engine: what the store is made of, and how a batch gets in.
+//!
+//! Owns the open epoch, the view and the order of an append: resolve labels → durable in the log →
+//! visible in the epoch. Flushing and replaying run on [`super::background`]'s thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use tracing::{info, warn};
+
+use super::directory::Directory;
+use super::error::{AppendError, StorageError};
+use super::flush::Sealed;
+use super::head::{Epoch, MetadataTable, Registry};
+use super::local::catalogue::{CatalogueBatch, Tombstone};
+use super::local::database::SharedDatabase;
+use super::local::{Catalogue, Database};
+use super::log::{self, Log, LogError, LogFileEntry, LogOptions, Recovered};
+use super::options::{Readiness, StorageOptions, StorageStats, SyncLatency};
+use super::view::{EpochInView, Hidden, Part, View};
+use crate::clock::Clock;
+use crate::error::ErrorKind;
+use crate::model::series_batch::{RefusalReason, Refusals, Written};
+use crate::model::{Matcher, SeriesBatch, TenantId, TimeRange};
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Appended {
+    pub written: Written,
+    /// Series refused for good: only those that were new while there was no room for more.
+    pub refused: Refusals,
+}
+
+/// What to hide: samples of a tenant's matching series in a range.
+#[derive(Clone, Debug)]
+pub struct Deletion {
+    pub tenant: TenantId,
+    pub matchers: Vec<Matcher>,
+    pub range: TimeRange,
+}
+
+/// Progress of the start.
+#[derive(Debug, Default)]
+pub struct Replay {
+    pub done_bytes: AtomicU64,
+    pub total_bytes: AtomicU64,
+    pub samples: AtomicU64,
+}
+
+/// Counters of what ran in the background.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub flushes: AtomicU64,
+    pub flush_failures: AtomicU64,
+    pub flush_micros: AtomicU64,
+    pub parts_expired: AtomicU64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Replaying,
+    Ready,
+    Failed(String),
+}
+
+/// See the module.
+pub struct Engine {
+    pub options: StorageOptions,
+    pub clock: Arc<dyn Clock>,
+    pub directory: Directory,
+    pub registry: Registry,
+    pub metadata: MetadataTable,
+    pub database: SharedDatabase,
+    pub log: Log,
+    sync_latency: Arc<SyncLatency>,
+    pub view: ArcSwap<View>,
+    pub replay: Replay,
+    pub counters: Counters,
+    /// The epoch that appends go to. Held for reading from the choice of the epoch until the frame
+    /// is in the log, for writing by a seal: so a log file belongs to one epoch.
+    active: RwLock<Arc<Epoch>>,
+    sealed: Mutex<Vec<(Arc<Epoch>, u64)>>,
+    view_writer: Mutex<()>,
+    next_part: AtomicU64,
+    phase: Mutex<Phase>,
+    closing: AtomicBool,
+}
+
+impl Engine {
+    /// Opens everything but replays nothing; gives the log files to replay.
+    pub fn open(options: StorageOptions) -> Result<(Arc<Self>, Vec<LogFileEntry>), StorageError> {
+        let directory = Directory::open(&options.path)?;
+        let database = Arc::new(Database::open(&directory.database(), &directory.staging(), options.cache_bytes)?);
+        let recovered = log::seal_newest(&directory.log())?;
+        if recovered != Recovered::Clean {
+            info!(?recovered, "newest log file was not closed by its writer");
+        }
+        let mut catalogue = database.catalogue()?;
+        let dropped = database.drop_garbage(&catalogue)?;
+        if dropped > 0 {
+            info!(parts = dropped, "dropped parts that a crash left without an entry in the catalogue");
+        }
+        let backlog = backlog(&directory, &catalogue)?;
+        let newest = backlog.last().map_or(catalogue.covered.through, |file| file.sequence);
+        let sync_latency = Arc::new(SyncLatency::default());
+        let observed = Arc::clone(&sync_latency);
+        let log_options = LogOptions {
+            rotate_bytes: options.log_file_bytes,
+            clock: Arc::clone(&options.clock),
+            on_sync: Some(Arc::new(move |took| observed.observe(took))),
+            ..LogOptions::default()
+        };
+        let log = Log::open(&directory.log(), newest + 1, log_options)?;
+
+        let metadata = MetadataTable::default();
+        for (tenant, described) in std::mem::take(&mut catalogue.metadata) {
+            metadata.load(&tenant, described);
+        }
+        // Epochs of the replay are numbered below the first one that takes writes.
+        let first = Epoch::new(backlog.len() as u64 + 2, options.clock.now_ms(), newest + 1, 0);
+        let view = View {
+            epochs: vec![EpochInView { epoch: Arc::clone(&first), last_file: None }],
+            parts: open_parts(&database, &catalogue)?,
+            hidden: compile_tombstones(&catalogue.tombstones)?,
+        };
+        let total_bytes = backlog.iter().map(|file| file.bytes).sum();
+        let replay = Replay { total_bytes: AtomicU64::new(total_bytes), ..Replay::default() };
+        let engine = Self {
+            clock: Arc::clone(&options.clock),
+            options,
+            directory,
+            registry: Registry::new(super::random_u128() as u64),
+            metadata,
+            database,
+            log,
+            sync_latency,
+            view: ArcSwap::from_pointee(view),
+            replay,
+            counters: Counters::default(),
+            active: RwLock::new(first),
+            sealed: Mutex::default(),
+            view_writer: Mutex::new(()),
+            next_part: AtomicU64::new(catalogue.next_part()),
+            phase: Mutex::new(Phase::Replaying),
+            closing: AtomicBool::new(false),
+        };
+        Ok((Arc::new(engine), backlog))
+    }
+
+    /// Stores a batch; see [`super::Storage::append`].
+    pub async fn append(&self, mut batch: SeriesBatch) -> Result<Appended, AppendError> {
+        self.admit()?;
+        self.metadata.retain_news(&mut batch);
+        let mut refused = Refusals::default();
+        if batch.is_empty() {
+            return Ok(Appended { written: batch.written(), refused });
+        }
+        let received_ms = self.clock.now_ms();
+        let (applying, ids, ticket) = {
+            let active = self.active.read();
+            let admit = |_: &TenantId, _: u64| self.admit_series();
+            let ids = self.registry.resolve(&batch, active.number, &admit, &mut refused);
+            let ids = drop_refused(&mut batch, ids);
+            if batch.is_empty() {
+                return Ok(Appended { written: Written::default(), refused });
+            }
+            let applying = active.begin();
+            let ticket = self.log.submit(&batch, &ids, received_ms).map_err(append_error)?;
+            (applying, ids, ticket)
+        };
+        ticket.await.map_err(append_error)?;
+        applying.epoch().apply(&self.registry, &batch, &ids);
+        self.metadata.apply(&batch.tenant, &batch.metadata, received_ms);
+        Ok(Appended { written: batch.written(), refused })
+    }
+
+    /// Whether writes are taken at all.
+    fn admit(&self) -> Result<(), AppendError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(AppendError::Unavailable("shutting down".into()));
+        }
+        if let Phase::Failed(reason) = &*self.phase.lock() {
+            return Err(AppendError::Internal(reason.clone()));
+        }
+        let (used, limit) = (self.head_bytes(), self.options.head_bytes_max);
+        if used >= limit {
+            return Err(AppendError::Unavailable(format!(
+                "the head uses {used} of {limit} bytes and waits for a flush"
+            )));
+        }
+        Ok(())
+    }
+
+    /// New series are refused while those registered use half of the head's memory: waiting would
+    /// not cure it, and the samples of known series need the rest.
+    fn admit_series(&self) -> Result<(), RefusalReason> {
+        let full = self.registry.bytes() >= self.options.head_bytes_max / 2;
+        if full { Err(RefusalReason::MemoryFull) } else { Ok(()) }
+    }
+
+    /// Memory of the registry and of all epochs.
+    pub fn head_bytes(&self) -> u64 {
+        self.registry.bytes() + self.view.load().epochs.iter().map(|e| e.epoch.bytes()).sum::<u64>()
+    }
+
+    /// The oldest time that retention shows.
+    pub fn oldest_ms(&self) -> i64 {
+        self.clock.now_ms().saturating_sub(self.options.retention_ms)
+    }
+
+    /// The open epoch.
+    pub fn active(&self) -> Arc<Epoch> {
+        Arc::clone(&self.active.read())
+    }
+
+    /// Ends the open epoch and begins the next; nothing happens where it is empty.
+    pub fn seal(&self) -> Result<(), StorageError> {
+        let mut active = self.active.write();
+        if active.is_idle() {
+            return Ok(());
+        }
+        let last_file = self.log.rotate()?;
+        let log_bytes = self.log.counters().figures().frame_bytes;
+        let next = Epoch::new(active.number + 1, self.clock.now_ms(), last_file + 1, log_bytes);
+        self.change_view(|view| {
+            for in_view in view.epochs.iter_mut().filter(|e| e.epoch.number == active.number) {
+                in_view.last_file = Some(last_file);
+            }
+            view.epochs.push(EpochInView { epoch: Arc::clone(&next), last_file: None });
+        });
+        self.sealed.lock().push((Arc::clone(&active), last_file));
+        *active = next;
+        Ok(())
+    }
+
+    /// An epoch of replayed files: readable once the view has it, flushed with the next seal.
+    pub fn add_replayed(&self, epoch: &Arc<Epoch>, last_file: u64) {
+        self.change_view(|view| {
+            view.epochs.insert(0, EpochInView { epoch: Arc::clone(epoch), last_file: Some(last_file) });
+        });
+        self.sealed.lock().insert(0, (Arc::clone(epoch), last_file));
+    }
+
+    /// The sealed epochs, oldest first; `None` where there is none.
+    pub fn sealed(&self) -> Option<Sealed> {
+        let sealed = self.sealed.lock();
+        let last_file = sealed.last()?.1;
+        Some(Sealed { epochs: sealed.iter().map(|(epoch, _)| Arc::clone(epoch)).collect(), last_file })
+    }
+
+    /// Swaps flushed epochs for their parts.
+    pub fn replace_epochs(&self, sealed: &Sealed, parts: Vec<Arc<Part>>) {
+        let flushed = |number: u64| sealed.epochs.iter().any(|epoch| epoch.number == number);
+        self.change_view(|view| {
+            view.epochs.retain(|e| !flushed(e.epoch.number));
+            view.parts.extend(parts);
+            view.parts.sort_by_key(|part| (part.entry.min_ms, part.entry.number));
+        });
+        self.sealed.lock().retain(|(epoch, _)| !flushed(epoch.number));
+    }
+
+    /// After a commit: forgets series that only the flushed epochs had, deletes covered log files.
+    pub fn forget_and_unlink(&self, sealed: &Sealed) -> Result<(), StorageError> {
+        let newest = sealed.epochs.iter().map(|epoch| epoch.number).max().unwrap_or(0);
+        self.registry.forget_unused(newest);
+        self.unlink_covered(sealed.last_file)
+    }
+
+    fn unlink_covered(&self, through: u64) -> Result<(), StorageError> {
+        let folder = self.directory.log();
+        let files = log::list_files(&folder)?;
+        let covered: Vec<u64> = files.iter().map(|f| f.sequence).filter(|s| *s <= through).collect();
+        Ok(log::remove_files(&folder, &covered)?)
+    }
+
+    /// Buries parts that the catalogue no longer names.
+    pub fn remove_parts(&self, dead: &[u64]) {
+        for part in self.view.load().parts.iter().filter(|part| dead.contains(&part.entry.number)) {
+            part.bury();
+        }
+        self.change_view(|view| view.parts.retain(|part| !dead.contains(&part.entry.number)));
+    }
+
+    pub fn take_part_numbers(&self, count: u64) -> u64 {
+        self.next_part.fetch_add(count, Ordering::Relaxed)
+    }
+
+    fn change_view(&self, change: impl FnOnce(&mut View)) {
+        let _one_at_a_time = self.view_writer.lock();
+        let mut view = (**self.view.load()).clone();
+        change(&mut view);
+        self.view.store(Arc::new(view));
+    }
+
+    /// Hides samples that are stored so far; see [`super::Storage::delete`].
+    pub fn delete(&self, deletion: &Deletion) -> Result<(), StorageError> {
+        // What exists is in sealed epochs and parts after this; what is written again is not hidden.
+        self.seal()?;
+        let through_file = self.active.read().first_file - 1;
+        let matcher = |m: &Matcher| (m.name.to_string(), m.op.as_str().to_owned(), m.value.to_string());
+        self.add_tombstone(Tombstone {
+            id: super::random_u128(),
+            tenant: deletion.tenant.to_string(),
+            matchers: deletion.matchers.iter().map(matcher).collect(),
+            start_ms: deletion.range.start_ms,
+            end_ms: deletion.range.end_ms,
+            created_ms: self.clock.now_ms(),
+            through_file,
+        })
+    }
+
+    /// Makes a deletion durable in the catalogue, then effective.
+    pub fn add_tombstone(&self, tombstone: Tombstone) -> Result<(), StorageError> {
+        let hidden = compile_tombstones(std::slice::from_ref(&tombstone))?;
+        let batch = CatalogueBatch { tombstones: vec![tombstone], ..CatalogueBatch::default() };
+        self.database.commit(&batch)?;
+        self.change_view(|view| view.hidden.extend(hidden));
+        Ok(())
+    }
+
+    pub fn refuse_writes(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub fn replayed(&self) {
+        *self.phase.lock() = Phase::Ready;
+    }
+
+    pub fn fail(&self, reason: String) {
+        *self.phase.lock() = Phase::Failed(reason);
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        match &*self.phase.lock() {
+            Phase::Failed(reason) => Readiness::Failed(reason.clone()),
+            _ if self.is_closing() => Readiness::Closing,
+            Phase::Ready => Readiness::Ready,
+            Phase::Replaying => Readiness::Replaying {
+                done_bytes: self.replay.done_bytes.load(Ordering::Relaxed),
+                total_bytes: self.replay.total_bytes.load(Ordering::Relaxed),
+            },
+        }
+    }
+
+    pub fn stats(&self) -> StorageStats {
+        let view = self.view.load();
+        let log = self.log.counters().figures();
+        let files = log::list_files(&self.directory.log()).unwrap_or_else(|error| {
+            warn!(%error, "log not listed for the metrics");
+            Vec::new()
+        });
+        let epoch_ranges = view.epochs.iter().filter_map(|e| e.epoch.time_range());
+        let ranges: Vec<TimeRange> = epoch_ranges.chain(view.parts.iter().map(|p| p.entry.range())).collect();
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        StorageStats {
+            active_series: self.registry.len(),
+            registry_bytes: self.registry.bytes(),
+            head_samples: view.epochs.iter().map(|e| e.epoch.samples()).sum(),
+            head_bytes: self.head_bytes(),
+            head_bytes_max: self.options.head_bytes_max,
+            epochs: view.epochs.len() as u64,
+            flushes: get(&self.counters.flushes),
+            flush_failures: get(&self.counters.flush_failures),
+            flush_seconds_total: get(&self.counters.flush_micros) as f64 / 1e6,
+            parts: view.parts.len() as u64,
+            part_bytes: view.parts.iter().map(|p| p.entry.bytes).sum(),
+            part_samples: view.parts.iter().map(|p| p.entry.float_samples + p.entry.histogram_samples).sum(),
+            parts_expired: get(&self.counters.parts_expired),
+            log_files: files.len() as u64,
+            log_bytes: files.iter().map(|file| file.bytes).sum(),
+            log_frames: log.frames,
+            log_bytes_written: log.frame_bytes,
+            log_sync_counts: self.sync_latency.counts(),
+            log_sync_seconds_total: self.sync_latency.seconds_total(),
+            replay_done_bytes: get(&self.replay.done_bytes),
+            replay_total_bytes: get(&self.replay.total_bytes),
+            replayed_samples: get(&self.replay.samples),
+            min_ms: ranges.iter().map(|range| range.start_ms).min(),
+            max_ms: ranges.iter().map(|range| range.end_ms).max(),
+        }
+    }
+}
+
+/// Log files that the catalogue does not cover, oldest first. Covered ones that a crash kept from
+/// being deleted go now; a missing one in between is an error, for what it held is lost.
+fn backlog(directory: &Directory, catalogue: &Catalogue) -> Result<Vec<LogFileEntry>, StorageError> {
+    let covered = catalogue.covered.through;
+    let files = log::list_files(&directory.log())?;
+    let done: Vec<u64> = files.iter().map(|file| file.sequence).filter(|s| *s <= covered).collect();
+    if !done.is_empty() {
+        log::remove_files(&directory.log(), &done)?;
+    }
+    let backlog: Vec<LogFileEntry> = files.into_iter().filter(|file| file.sequence > covered).collect();
+    for (missing, file) in (covered + 1..).zip(&backlog) {
+        if file.sequence != missing {
+            let path = directory.log();
+            return Err(StorageError::MissingLog { path, covered, found: file.sequence, missing });
+        }
+    }
+    Ok(backlog)
+}
+
+fn open_parts(database: &SharedDatabase, catalogue: &Catalogue) -> Result<Vec<Arc<Part>>, StorageError> {
+    let open = |entry: &super::local::PartEntry| {
+        let part = entry.number;
+        Part::open(database, entry.clone()).map_err(|source| StorageError::Part { part, source })
+    };
+    let mut parts = catalogue.parts.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    parts.sort_by_key(|part| (part.entry.min_ms, part.entry.number));
+    Ok(parts)
+}
+
+fn compile_tombstones(tombstones: &[Tombstone]) -> Result<Vec<Arc<Hidden>>, StorageError> {
+    let compile = |tombstone: &Tombstone| {
+        let id = tombstone.id;
+        Hidden::new(tombstone.clone())
+            .map(Arc::new)
+            .map_err(|reason| StorageError::Tombstone { id: format!("{id:032x}"), reason })
+    };
+    tombstones.iter().map(compile).collect()
+}
+
+/// Takes refused series out of a batch; gives the ids of the rest.
+fn drop_refused(batch: &mut SeriesBatch, ids: Vec<u32>) -> Vec<u32> {
+    if !ids.contains(&super::head::registry::REFUSED) {
+        return ids;
+    }
+    let mut at = 0;
+    batch.series.retain(|_| {
+        at += 1;
+        ids[at - 1] != super::head::registry::REFUSED
+    });
+    ids.into_iter().filter(|id| *id != super::head::registry::REFUSED).collect()
+}
+
+fn append_error(error: LogError) -> AppendError {
+    match error.kind() {
+        ErrorKind::Unavailable => AppendError::Unavailable(error.to_string()),
+        _ => AppendError::Internal(error.to_string()),
+    }
+}

@@ -1,0 +1,196 @@
+//! A part's container: sections in SST files, built aside and ingested whole.
+//!
+//! Sections arrive interleaved while an SST wants ascending keys: each section is gathered in
+//! memory and moves to a file of its own once it outgrows a few megabytes. What stayed small is
+//! written into shared files at the end, in order of sections, so that a small part is one file.
+//! Files of a part never overlap and never hold another part's keys.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rocksdb::{Direction, IteratorMode, ReadOptions, SstFileWriter};
+
+use super::database::{Database, LocalError};
+use super::keys;
+use crate::storage::part::container::Visit;
+use crate::storage::part::{PartError, Section, SectionSink, SectionSource};
+
+/// A section beyond this many gathered bytes gets files of its own.
+const GATHERED_BYTES_MAX: usize = 4 << 20;
+/// A file that reaches this size is finished and the next begun.
+const SST_BYTES_MAX: u64 = 256 << 20;
+/// Scans of long runs read ahead this much.
+const READAHEAD_BYTES: usize = 1 << 20;
+
+/// Writes one part into SST files.
+pub struct SstSink<'db> {
+    database: &'db Database,
+    part: u64,
+    sections: Vec<SectionFiles<'db>>,
+    files: Vec<PathBuf>,
+    bytes: u64,
+}
+
+/// One section on its way into files.
+struct SectionFiles<'db> {
+    gathered: Vec<u8>,
+    rows: Vec<(usize, usize)>,
+    writer: Option<SstFileWriter<'db>>,
+}
+
+impl<'db> SstSink<'db> {
+    pub fn new(database: &'db Database, part: u64) -> Self {
+        let empty = || SectionFiles { gathered: Vec::new(), rows: Vec::new(), writer: None };
+        let sections = Section::ALL.iter().map(|_| empty()).collect();
+        Self { database, part, sections, files: Vec::new(), bytes: 0 }
+    }
+
+    /// Finishes and syncs all files; gives their paths and total size.
+    pub fn finish(mut self) -> Result<(Vec<PathBuf>, u64), LocalError> {
+        let mut shared: Option<SstFileWriter<'db>> = None;
+        for at in 0..self.sections.len() {
+            let mut section = std::mem::replace(
+                &mut self.sections[at],
+                SectionFiles { gathered: Vec::new(), rows: Vec::new(), writer: None },
+            );
+            if let Some(writer) = section.writer.take() {
+                // Its keys lie between those before and those after: a shared file ends here.
+                self.finish_file(shared.take())?;
+                self.finish_file(Some(writer))?;
+                continue;
+            }
+            if section.rows.is_empty() {
+                continue;
+            }
+            let mut writer = match shared.take() {
+                Some(writer) => writer,
+                None => self.open_file()?,
+            };
+            section.write_gathered(&mut writer, self.part, Section::ALL[at]).map_err(self.write_error())?;
+            shared = Some(writer);
+        }
+        self.finish_file(shared)?;
+        Ok((self.files, self.bytes))
+    }
+
+    fn open_file(&mut self) -> Result<SstFileWriter<'db>, LocalError> {
+        let path = self.database.staging().join(format!("part-{}-{}.sst", self.part, self.files.len()));
+        let writer = SstFileWriter::create(&self.database.sst_options);
+        writer.open(&path).map_err(self.database.rocksdb_error("create SST file"))?;
+        self.files.push(path);
+        Ok(writer)
+    }
+
+    fn finish_file(&mut self, writer: Option<SstFileWriter<'db>>) -> Result<(), LocalError> {
+        if let Some(mut writer) = writer {
+            writer.finish().map_err(self.database.rocksdb_error("finish SST file"))?;
+            self.bytes += writer.file_size();
+        }
+        Ok(())
+    }
+
+    fn write_error(&self) -> impl Fn(rocksdb::Error) -> LocalError + '_ {
+        self.database.rocksdb_error("write SST file")
+    }
+
+    fn put_row(&mut self, section: Section, key: &[u8], value: &[u8]) -> Result<(), LocalError> {
+        let part = self.part;
+        let at = section as usize;
+        let files = &mut self.sections[at];
+        if files.writer.is_none() {
+            files.gather(key, value);
+            if files.gathered.len() <= GATHERED_BYTES_MAX {
+                return Ok(());
+            }
+            let mut writer = self.open_file()?;
+            self.sections[at].write_gathered(&mut writer, part, section).map_err(self.write_error())?;
+            self.sections[at].writer = Some(writer);
+            return Ok(());
+        }
+        let writer = files.writer.as_mut().expect("checked above");
+        writer
+            .put(keys::part_key(part, section as u8, key), value)
+            .map_err(self.database.rocksdb_error("write SST file"))?;
+        if writer.file_size() >= SST_BYTES_MAX {
+            let full = files.writer.take();
+            self.finish_file(full)?;
+            self.sections[at].writer = Some(self.open_file()?);
+        }
+        Ok(())
+    }
+}
+
+impl SectionFiles<'_> {
+    fn gather(&mut self, key: &[u8], value: &[u8]) {
+        self.gathered.extend_from_slice(key);
+        self.gathered.extend_from_slice(value);
+        self.rows.push((key.len(), value.len()));
+    }
+
+    fn write_gathered(
+        &mut self,
+        writer: &mut SstFileWriter<'_>,
+        part: u64,
+        section: Section,
+    ) -> Result<(), rocksdb::Error> {
+        let mut rest = self.gathered.as_slice();
+        for &(key_len, value_len) in &self.rows {
+            let (key, tail) = rest.split_at(key_len);
+            let (value, tail) = tail.split_at(value_len);
+            writer.put(keys::part_key(part, section as u8, key), value)?;
+            rest = tail;
+        }
+        self.gathered = Vec::new();
+        self.rows = Vec::new();
+        Ok(())
+    }
+}
+
+impl SectionSink for SstSink<'_> {
+    fn put(&mut self, section: Section, key: &[u8], value: &[u8]) -> Result<(), PartError> {
+        self.put_row(section, key, value).map_err(|source| PartError::container(section, source))
+    }
+}
+
+/// Reads one ingested part.
+#[derive(Clone)]
+pub struct SstSource {
+    database: Arc<Database>,
+    part: u64,
+}
+
+impl SstSource {
+    pub fn new(database: Arc<Database>, part: u64) -> Self {
+        Self { database, part }
+    }
+}
+
+impl SectionSource for SstSource {
+    fn get(&self, section: Section, key: &[u8]) -> Result<Option<Bytes>, PartError> {
+        let key = keys::part_key(self.part, section as u8, key);
+        let found = self.database.db.get_pinned_cf(self.database.family(keys::PARTS), key);
+        let value = found.map_err(|source| {
+            PartError::container(section, self.database.rocksdb_error("read part")(source))
+        })?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(&self, section: Section, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), PartError> {
+        let from = keys::part_key(self.part, section as u8, start);
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(keys::part_key(self.part, section as u8, end));
+        options.set_readahead_size(READAHEAD_BYTES);
+        let mode = IteratorMode::From(&from, Direction::Forward);
+        let family = self.database.family(keys::PARTS);
+        for row in self.database.db.iterator_cf_opt(family, options, mode) {
+            let (key, value) = row.map_err(|source| {
+                PartError::container(section, self.database.rocksdb_error("scan part")(source))
+            })?;
+            if !visit(&key[9..], &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! Every RocksDB option that is not its default, with the reason.
+
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options};
+
+/// Files that RocksDB keeps open: a year of parts must not use up the process's descriptors.
+const OPEN_FILES_MAX: i32 = 1024;
+/// The catalogue is tiny and flushed at every commit.
+const CATALOGUE_MEMTABLE_BYTES: usize = 2 << 20;
+/// Small enough that reading one row does not decompress much, large enough to compress.
+const BLOCK_BYTES: usize = 16 << 10;
+
+pub fn database() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // The catalogue and the metadata become durable together or not at all.
+    options.set_atomic_flush(true);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_background_jobs(2);
+    // Its info log is for RocksDB's developers; two short ones are enough to send them.
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(1 << 20);
+    // A MANIFEST that grows with every commit is rewritten at start and at this size.
+    options.set_max_manifest_file_size(4 << 20);
+    options.set_paranoid_checks(true);
+    options
+}
+
+/// Families that take ordinary writes.
+pub fn small_family(cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.set_write_buffer_size(CATALOGUE_MEMTABLE_BYTES);
+    options.set_max_write_buffer_number(2);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_block_based_table_factory(&table(cache));
+    options
+}
+
+/// The family of parts: filled by ingestion alone, merged by us alone.
+pub fn parts_family(cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.set_disable_auto_compactions(true);
+    // Nothing is ever written to its memtable.
+    options.set_write_buffer_size(64 << 10);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_block_based_table_factory(&table(cache));
+    options
+}
+
+fn table(cache: &Cache) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(BLOCK_BYTES);
+    table.set_format_version(6);
+    // Index blocks of thousands of parts live in the bounded cache, not beside it.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_index_type(rocksdb::BlockBasedIndexType::TwoLevelIndexSearch);
+    table
+}

@@ -1,0 +1,142 @@
+//! Decodes the payload of a frame into records.
+//!
+//! Owns which sections there are and that they say what the summary promises. Reads no file.
+
+use crate::encoding::frame::take_section;
+use crate::model::series_batch::HistogramSample;
+use crate::model::{Exemplar, FloatSample};
+
+use super::floats::{decode_floats, decode_starts};
+use super::frame::tag;
+use super::histograms::decode_histograms;
+use super::malformed::{Malformed, Weight};
+use super::records::{self, LoggedMetadata, Tombstone};
+use super::summary::Summary;
+use super::tables::{DefinedSeries, Tables};
+
+/// What a frame holds. To be used again for the next frame: the columns keep their memory.
+///
+/// Series are named by their number in the file. The order of samples is that in which requests
+/// brought them.
+#[derive(Debug, Default)]
+pub struct DecodedFrame {
+    pub partition: u16,
+    /// Where the frame stands in its file.
+    pub offset: u64,
+    /// Whether the numbers of series start again from 0: what they meant before is over.
+    pub fresh: bool,
+    pub summary: Summary,
+    pub new_series: Vec<DefinedSeries>,
+    pub floats: Vec<(u32, FloatSample)>,
+    pub histograms: Vec<(u32, HistogramSample)>,
+    pub exemplars: Vec<(u32, Exemplar)>,
+    pub metadata: Vec<LoggedMetadata>,
+    /// They hide what stands in this frame and in earlier ones.
+    pub tombstones: Vec<Tombstone>,
+}
+
+impl DecodedFrame {
+    pub(super) fn clear(&mut self) {
+        self.new_series.clear();
+        self.floats.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+        self.metadata.clear();
+        self.tombstones.clear();
+    }
+
+    fn counts(&self) -> [u64; 6] {
+        [
+            self.new_series.len() as u64,
+            self.floats.len() as u64,
+            self.histograms.len() as u64,
+            self.exemplars.len() as u64,
+            self.metadata.len() as u64,
+            self.tombstones.len() as u64,
+        ]
+    }
+}
+
+/// Why a payload cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadError {
+    Malformed { section: &'static str, why: Malformed },
+    UnknownSection(u8),
+}
+
+/// Takes the summary that every payload starts with.
+pub fn take_summary(payload: &mut &[u8]) -> Result<Summary, PayloadError> {
+    let malformed = |why| PayloadError::Malformed { section: "summary", why };
+    let (tag, mut section) = take_section(payload).map_err(|why| malformed(why.into()))?;
+    if tag != tag::SUMMARY {
+        return Err(malformed(Malformed::What("it does not come first")));
+    }
+    let summary = Summary::take(&mut section).map_err(malformed)?;
+    if section.is_empty() { Ok(summary) } else { Err(malformed(Malformed::What("it is too long"))) }
+}
+
+/// Decodes a payload into `frame`, whose columns are cleared first.
+pub fn decode_payload(
+    mut payload: &[u8],
+    tables: &mut Tables,
+    frame: &mut DecodedFrame,
+) -> Result<(), PayloadError> {
+    frame.clear();
+    frame.summary = take_summary(&mut payload)?;
+    let mut weight = Weight::default();
+    let mut previous = tag::SUMMARY;
+    while !payload.is_empty() {
+        let envelope = |why| PayloadError::Malformed { section: "frame", why };
+        let (tag, section) = take_section(&mut payload).map_err(|why| envelope(why.into()))?;
+        if tag & !tag::OPTIONAL <= previous {
+            return Err(envelope(Malformed::What("sections are not in order")));
+        }
+        previous = tag & !tag::OPTIONAL;
+        let Some(name) = section_name(tag) else {
+            if tag & tag::OPTIONAL != 0 {
+                continue;
+            }
+            return Err(PayloadError::UnknownSection(tag));
+        };
+        decode_section(tag, section, tables, &mut weight, frame)
+            .map_err(|why| PayloadError::Malformed { section: name, why })?;
+    }
+    if frame.counts() != frame.summary.counts() {
+        let why = Malformed::What("it does not match the records");
+        return Err(PayloadError::Malformed { section: "summary", why });
+    }
+    Ok(())
+}
+
+fn section_name(tag: u8) -> Option<&'static str> {
+    Some(match tag {
+        tag::SYMBOLS => "symbols",
+        tag::SERIES => "series",
+        tag::FLOATS => "floats",
+        tag::STARTS => "start timestamps",
+        tag::HISTOGRAMS => "histograms",
+        tag::EXEMPLARS => "exemplars",
+        tag::METADATA => "metadata",
+        tag::TOMBSTONES => "tombstones",
+        _ => return None,
+    })
+}
+
+fn decode_section(
+    tag: u8,
+    section: &[u8],
+    tables: &mut Tables,
+    weight: &mut Weight,
+    frame: &mut DecodedFrame,
+) -> Result<(), Malformed> {
+    match tag {
+        tag::SYMBOLS => tables.decode_symbols(section),
+        tag::SERIES => tables.decode_series(section, weight, &mut frame.new_series),
+        tag::FLOATS => decode_floats(section, tables.series(), weight, &mut frame.floats),
+        tag::STARTS => decode_starts(section, &mut frame.floats),
+        tag::HISTOGRAMS => decode_histograms(section, tables.series(), weight, &mut frame.histograms),
+        tag::EXEMPLARS => records::decode_exemplars(section, tables, weight, &mut frame.exemplars),
+        tag::METADATA => records::decode_metadata(section, tables, weight, &mut frame.metadata),
+        _ => records::decode_tombstones(section, tables, weight, &mut frame.tombstones),
+    }
+}

@@ -1,0 +1,160 @@
+//! The dictionary a file builds up: symbols and series, numbered as they are first seen.
+//!
+//! Owns the sections `symbols` and `series` on the writing side; [`super::tables`] is the reading
+//! side. Lives as long as a file: later frames refer to what earlier ones defined.
+
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::encoding::varint::put_u64;
+
+/// How a label pair is written in a series definition; the two lowest bits of a token.
+pub const TOKEN_NEW: u64 = 0;
+pub const TOKEN_KNOWN: u64 = 1;
+pub const TOKEN_COPY: u64 = 2;
+pub const TOKEN_SKIP: u64 = 3;
+
+/// How far ahead a pair is looked for in the series before: bounds the work for hostile label sets.
+const LOOK_AHEAD: usize = 64;
+
+/// Symbols and label pairs of one file.
+#[derive(Debug)]
+pub struct Dictionary {
+    seed: u64,
+    symbols: HashTable<u32>,
+    /// All symbols one after the other; symbol `i` ends at `ends[i]`.
+    text: Vec<u8>,
+    ends: Vec<u64>,
+    pairs: HashTable<u32>,
+    /// Name and value symbol of each pair.
+    pair_symbols: Vec<(u32, u32)>,
+    series: u32,
+    tenant: Option<u32>,
+    previous: Vec<u32>,
+    current: Vec<u32>,
+    /// The pairs of `current` that are used for the first time.
+    first_new: usize,
+    /// The sections of the open frame.
+    pub symbol_section: Vec<u8>,
+    pub series_section: Vec<u8>,
+}
+
+impl Dictionary {
+    /// `seed` keys the hash tables, so that no sender can aim at one bucket.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            symbols: HashTable::new(),
+            text: Vec::new(),
+            ends: Vec::new(),
+            pairs: HashTable::new(),
+            pair_symbols: Vec::new(),
+            series: 0,
+            tenant: None,
+            previous: Vec::new(),
+            current: Vec::new(),
+            first_new: 0,
+            symbol_section: Vec::new(),
+            series_section: Vec::new(),
+        }
+    }
+
+    /// The number of a text; defines it where it is new.
+    pub fn symbol(&mut self, symbol: &[u8]) -> u32 {
+        let (text, ends, seed) = (&self.text, &self.ends, self.seed);
+        let hash = xxh3_64_with_seed(symbol, seed);
+        if let Some(found) = self.symbols.find(hash, |id| text_of(text, ends, *id) == symbol) {
+            return *found;
+        }
+        let id = u32::try_from(self.ends.len()).expect("a file is too short for 2^32 symbols");
+        self.text.extend_from_slice(symbol);
+        self.ends.push(self.text.len() as u64);
+        let (text, ends) = (&self.text, &self.ends);
+        self.symbols.insert_unique(hash, id, |id| xxh3_64_with_seed(text_of(text, ends, *id), seed));
+        put_u64(&mut self.symbol_section, symbol.len() as u64);
+        self.symbol_section.extend_from_slice(symbol);
+        id
+    }
+
+    fn pair(&mut self, name: &[u8], value: &[u8]) -> u32 {
+        let pair = (self.symbol(name), self.symbol(value));
+        let (known, seed) = (&self.pair_symbols, self.seed);
+        let hash = hash_pair(pair, seed);
+        if let Some(found) = self.pairs.find(hash, |id| known[*id as usize] == pair) {
+            return *found;
+        }
+        let id = u32::try_from(self.pair_symbols.len()).expect("a file is too short for 2^32 pairs");
+        self.pair_symbols.push(pair);
+        let known = &self.pair_symbols;
+        self.pairs.insert_unique(hash, id, |id| hash_pair(known[*id as usize], seed));
+        id
+    }
+
+    /// Defines the next series by its canonical labels; answers its number.
+    pub fn define<'a>(&mut self, tenant: &str, labels: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> u32 {
+        let tenant = self.symbol(tenant.as_bytes());
+        self.first_new = self.pair_symbols.len();
+        std::mem::swap(&mut self.previous, &mut self.current);
+        let mut current = std::mem::take(&mut self.current);
+        current.clear();
+        for (name, value) in labels {
+            current.push(self.pair(name, value));
+        }
+        let tenant_changed = self.tenant != Some(tenant);
+        put_u64(&mut self.series_section, (current.len() as u64) << 1 | u64::from(tenant_changed));
+        if tenant_changed {
+            put_u64(&mut self.series_section, u64::from(tenant));
+            self.tenant = Some(tenant);
+        }
+        self.put_pairs(&current);
+        self.current = current;
+        self.series += 1;
+        self.series - 1
+    }
+
+    /// Appends the pairs, as copies from the series before wherever they stand there in order.
+    fn put_pairs(&mut self, current: &[u32]) {
+        let (mut from, mut copied) = (0, 0u64);
+        for pair in current {
+            let ahead = self.previous[from..].iter().take(LOOK_AHEAD).position(|known| known == pair);
+            if ahead != Some(0) {
+                flush_copy(&mut self.series_section, &mut copied);
+            }
+            match ahead {
+                Some(skip) => {
+                    if skip > 0 {
+                        put_u64(&mut self.series_section, (skip as u64) << 2 | TOKEN_SKIP);
+                    }
+                    from += skip + 1;
+                    copied += 1;
+                }
+                None if (*pair as usize) < self.first_new => {
+                    put_u64(&mut self.series_section, u64::from(*pair) << 2 | TOKEN_KNOWN);
+                }
+                None => {
+                    let (name, value) = self.pair_symbols[*pair as usize];
+                    put_u64(&mut self.series_section, u64::from(name) << 2 | TOKEN_NEW);
+                    put_u64(&mut self.series_section, u64::from(value));
+                }
+            }
+        }
+        flush_copy(&mut self.series_section, &mut copied);
+    }
+}
+
+fn flush_copy(out: &mut Vec<u8>, copied: &mut u64) {
+    if *copied > 0 {
+        put_u64(out, *copied << 2 | TOKEN_COPY);
+        *copied = 0;
+    }
+}
+
+fn text_of<'a>(text: &'a [u8], ends: &[u64], id: u32) -> &'a [u8] {
+    let id = id as usize;
+    let start = if id == 0 { 0 } else { ends[id - 1] as usize };
+    &text[start..ends[id] as usize]
+}
+
+fn hash_pair((name, value): (u32, u32), seed: u64) -> u64 {
+    xxh3_64_with_seed(&(u64::from(name) << 32 | u64::from(value)).to_le_bytes(), seed)
+}

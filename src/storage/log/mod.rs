@@ -1,0 +1,48 @@
+#![doc = include_str!("format.md")]
+//!
+//! # The files of this module
+//!
+//! - the promise: [`log`] (submit, wait, rotate), [`group_commit`] (one sync for many),
+//!   [`active_file`] (order of writes), [`disk`] and `allocate` (the calls), [`options`]
+//! - the format: [`layout`] (header, trailer, seeds), `frame` and `summary` (payload), `index`
+//!   (footer), [`encoder`] with `dictionary`, `floats`, `values`, `histograms`, `records`
+//! - reading: [`scanner`] (where do frames end), [`reader`], [`decoder`] with `tables`,
+//!   [`recover`] (what to do about a torn tail)
+//! - around: [`directory`] (names, listing, removal), [`error`], `malformed`
+
+mod active_file;
+mod allocate;
+mod decoder;
+mod dictionary;
+mod directory;
+mod disk;
+mod encoder;
+mod error;
+mod floats;
+mod frame;
+mod group_commit;
+mod histograms;
+mod index;
+mod layout;
+#[expect(clippy::module_inception, reason = "the type that the module is about has its own page")]
+mod log;
+mod malformed;
+mod options;
+mod reader;
+mod records;
+mod recover;
+mod scanner;
+mod summary;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use decoder::DecodedFrame;
+pub use directory::{LogFileEntry, file_path, list_files, remove_files};
+pub use encoder::FileEncoder;
+pub use error::LogError;
+pub use log::Log;
+pub use options::LogOptions;
+pub use reader::LogFileReader;
+pub use recover::{Recovered, seal_newest};

@@ -1,0 +1,98 @@
+//! How the store is opened, and the figures it gives of itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Clock;
+
+/// How the store is opened.
+#[derive(Clone)]
+pub struct StorageOptions {
+    pub path: PathBuf,
+    /// Samples older than this are neither taken nor shown, and go with their part.
+    pub retention_ms: i64,
+    pub clock: Arc<dyn Clock>,
+    /// Memory of the head: registry and epochs. A quarter of it seals the open epoch, half of it in
+    /// registered series refuses new ones, all of it answers 503 until a flush has caught up.
+    pub head_bytes_max: u64,
+    /// RocksDB's block cache.
+    pub cache_bytes: usize,
+    /// An epoch is sealed at this age: shorter epochs make restarts quicker and parts smaller.
+    pub epoch_age_max_ms: i64,
+    /// An epoch is sealed when its log files reach this size: what a restart has to replay.
+    pub epoch_log_bytes_max: u64,
+    /// A log file is rotated at this size.
+    pub log_file_bytes: u64,
+}
+
+/// How far the store is with its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// Writes are taken, queries wait.
+    Replaying { done_bytes: u64, total_bytes: u64 },
+    /// Cannot go on; the text says why and what to do.
+    Failed(String),
+    Closing,
+}
+
+/// Upper bounds, in seconds, of the log's sync latency buckets.
+pub const SYNC_SECONDS_BOUNDS: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Counts syncs by latency.
+#[derive(Debug, Default)]
+pub struct SyncLatency {
+    counts: [AtomicU64; SYNC_SECONDS_BOUNDS.len() + 1],
+    nanos: AtomicU64,
+}
+
+impl SyncLatency {
+    pub fn observe(&self, took: Duration) {
+        let at = SYNC_SECONDS_BOUNDS.partition_point(|bound| *bound < took.as_secs_f64());
+        self.counts[at].fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    pub fn counts(&self) -> Vec<u64> {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    pub fn seconds_total(&self) -> f64 {
+        self.nanos.load(Ordering::Relaxed) as f64 / 1e9
+    }
+}
+
+/// Figures of the store, read without stopping it.
+#[derive(Clone, Debug, Default)]
+pub struct StorageStats {
+    pub active_series: u64,
+    pub registry_bytes: u64,
+    /// Samples in memory, in epochs not flushed yet.
+    pub head_samples: u64,
+    pub head_bytes: u64,
+    pub head_bytes_max: u64,
+    pub epochs: u64,
+    pub flushes: u64,
+    pub flush_failures: u64,
+    pub flush_seconds_total: f64,
+    pub parts: u64,
+    pub part_bytes: u64,
+    pub part_samples: u64,
+    pub parts_expired: u64,
+    pub log_files: u64,
+    pub log_bytes: u64,
+    pub log_frames: u64,
+    pub log_bytes_written: u64,
+    /// Syncs by latency: one count per bound of [`SYNC_SECONDS_BOUNDS`] and one beyond them.
+    pub log_sync_counts: Vec<u64>,
+    pub log_sync_seconds_total: f64,
+    pub replay_done_bytes: u64,
+    pub replay_total_bytes: u64,
+    pub replayed_samples: u64,
+    /// Earliest and latest sample; `None` where there is none.
+    pub min_ms: Option<i64>,
+    pub max_ms: Option<i64>,
+}

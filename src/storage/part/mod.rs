@@ -1,0 +1,43 @@
+//! A part: sorted immutable rows of many series, the one run format of both tiers.
+//!
+//! Rows stand in the order (tenant, metric name, labels) and are numbered from 0: a row's number
+//! is its key, so that a contiguous stretch of rows is one scan. A part brings its own
+//! dictionaries, day index, timestamp columns and statistics; nothing outside it is needed to
+//! read it.
+//!
+//! Owns the bytes and what they mean. Where they are kept is a [container](container)'s
+//! business: SSTs of RocksDB locally, one object in a bucket. So are checksums: a container must
+//! notice flipped bits. What is read is validated all the same and never trusted.
+//!
+//! - words: [`container`] sections and the two traits, [`series`] what goes in and comes out,
+//!   [`error`]
+//! - the pieces: [`dictionary`] symbols, [`rows`] row → labels and time bounds, [`index`] label →
+//!   rows, [`columns`] timestamp columns shared by rows, [`frames`] sub-chunks of one row,
+//!   [`exemplars`], [`statistics`]
+//! - the whole: [`writer`], [`reader`], [`select`] matchers → rows
+#![doc = include_str!("format.md")]
+
+mod columns;
+pub mod container;
+mod dictionary;
+pub mod error;
+mod exemplars;
+mod frames;
+mod index;
+mod keys;
+mod label_queries;
+pub mod reader;
+mod rows;
+mod select;
+pub mod series;
+mod statistics;
+pub mod writer;
+
+pub use container::{MemoryContainer, Section, SectionSink, SectionSource};
+pub use error::PartError;
+pub use reader::PartReader;
+pub use series::{PartOptions, PartSeries, RowSamples};
+pub use writer::PartWriter;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! What goes into a part and comes out of it.
+
+use std::cmp::Ordering;
+
+use crate::model::{Exemplar, Labels, TenantId};
+use crate::querier::HistogramPoint;
+
+/// Most samples of one sub-chunk that a reader accepts.
+pub const SUB_CHUNK_SAMPLES_MAX: usize = 8_192;
+
+/// One series with everything that a part keeps of it.
+#[derive(Clone, Debug)]
+pub struct PartSeries {
+    pub tenant: TenantId,
+    pub labels: Labels,
+    /// Floats: strictly ascending in time.
+    pub timestamps_ms: Vec<i64>,
+    pub values: Vec<f64>,
+    /// Start timestamps beside `timestamps_ms`; empty where no sample has one.
+    pub starts_ms: Vec<i64>,
+    /// Strictly ascending in time.
+    pub histograms: Vec<HistogramPoint>,
+    /// Ascending in time; equal times keep the order given.
+    pub exemplars: Vec<Exemplar>,
+}
+
+impl PartSeries {
+    pub fn new(tenant: TenantId, labels: Labels) -> Self {
+        Self {
+            tenant,
+            labels,
+            timestamps_ms: Vec::new(),
+            values: Vec::new(),
+            starts_ms: Vec::new(),
+            histograms: Vec::new(),
+            exemplars: Vec::new(),
+        }
+    }
+}
+
+/// Samples of one row, clipped to the range that was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct RowSamples {
+    pub timestamps_ms: Vec<i64>,
+    pub values: Vec<f64>,
+    /// Beside `timestamps_ms`; empty where no sample has a start timestamp.
+    pub starts_ms: Vec<i64>,
+    pub histograms: Vec<HistogramPoint>,
+}
+
+impl RowSamples {
+    pub fn is_empty(&self) -> bool {
+        self.timestamps_ms.is_empty() && self.histograms.is_empty()
+    }
+}
+
+/// How a part is written.
+#[derive(Clone, Debug)]
+pub struct PartOptions {
+    /// Samples of one sub-chunk, the unit that is decoded as a whole. More samples compress
+    /// better up to about 1440; fewer make short ranges of long rows cheaper.
+    pub sub_chunk_samples: usize,
+    /// Bytes of timestamp columns the writer remembers to find equal ones. Beyond it timestamps
+    /// are written inline.
+    pub column_cache_bytes: usize,
+}
+
+impl Default for PartOptions {
+    fn default() -> Self {
+        Self { sub_chunk_samples: 1_440, column_cache_bytes: 32 << 20 }
+    }
+}
+
+/// What a part holds, in figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartSummary {
+    pub rows: u32,
+    pub float_samples: u64,
+    pub histogram_samples: u64,
+    pub exemplars: u64,
+    /// Earliest and latest sample, exemplars not counted; `min_ms > max_ms` where there is none.
+    pub min_ms: i64,
+    pub max_ms: i64,
+    /// Distinct strings.
+    pub symbols: u32,
+    /// Timestamp columns shared by rows.
+    pub timestamp_columns: u32,
+    /// Keys and values handed to the container, before its compression, the header not counted.
+    pub bytes: u64,
+    /// In order of names.
+    pub tenants: Vec<TenantRows>,
+    /// Days (since 1970, negative before) on which the part has samples, ascending.
+    pub days: Vec<i64>,
+    /// Days on which it has exemplars, ascending.
+    pub exemplar_days: Vec<i64>,
+}
+
+/// A tenant's stretch of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantRows {
+    pub tenant: TenantId,
+    /// Its rows are `first_row..end_row`.
+    pub first_row: u32,
+    pub end_row: u32,
+}
+
+impl PartSummary {
+    pub fn first_tenant(&self) -> Option<&TenantId> {
+        self.tenants.first().map(|rows| &rows.tenant)
+    }
+
+    pub fn last_tenant(&self) -> Option<&TenantId> {
+        self.tenants.last().map(|rows| &rows.tenant)
+    }
+}
+
+/// The order of rows: tenant, metric name (none first), labels.
+pub fn row_order(a: (&TenantId, &Labels), b: (&TenantId, &Labels)) -> Ordering {
+    let names = || a.1.metric_name().cmp(&b.1.metric_name());
+    a.0.cmp(b.0).then_with(names).then_with(|| a.1.cmp(b.1))
+}

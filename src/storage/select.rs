@@ -1,0 +1,413 @@
+//! Reading: one tenant's answer from the head and all parts, joined.
+//!
+//! Finds the series first (registry and part indexes), then reads them in batches in order of
+//! their labels, so that a part is scanned along its own row order and memory stays bounded by a
+//! batch. Every piece of a series, from whichever epoch or part, goes through one join.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::engine::Engine;
+use super::head::{Series as HeadSeries, SeriesId};
+use super::join::SampleColumns;
+use super::part::RowSamples;
+use super::view::View;
+use crate::model::{Exemplar, FloatSample, Labels, Matcher, Metadata, TenantId, TimeRange};
+use crate::querier::{
+    ExemplarSeries, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
+};
+
+/// Series read at a time.
+const BATCH_SERIES: usize = 512;
+
+/// Answers for one tenant.
+pub struct TenantQuerier {
+    engine: Arc<Engine>,
+    tenant: TenantId,
+}
+
+/// Where a series' samples are.
+struct Found {
+    labels: Labels,
+    head: Option<(SeriesId, Arc<HeadSeries>)>,
+    /// (index of the part in the view, row).
+    rows: Vec<(u32, u32)>,
+}
+
+impl TenantQuerier {
+    pub fn new(engine: Arc<Engine>, tenant: TenantId) -> Self {
+        Self { engine, tenant }
+    }
+
+    /// The series that all matchers accept and that have a sample in the range, sorted.
+    fn find(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<(Arc<View>, Vec<Found>), QueryError> {
+        guard.check()?;
+        let (view, head) = {
+            let registry = self.engine.registry.view();
+            let head = registry.select(&self.tenant, matchers);
+            // Loaded while the registry stands still: see `RegistryView`.
+            (self.engine.view.load_full(), head)
+        };
+        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
+        let mut found: Vec<Found> = Vec::new();
+        let mut entry = |labels: Labels, found: &mut Vec<Found>| -> Result<usize, QueryError> {
+            if let Some(&at) = by_labels.get(&labels) {
+                return Ok(at);
+            }
+            guard.reserve(labels.as_bytes().len() as u64 + size_of::<Found>() as u64 + 64)?;
+            by_labels.insert(labels.clone(), found.len());
+            found.push(Found { labels, head: None, rows: Vec::new() });
+            Ok(found.len() - 1)
+        };
+        for (id, series) in head {
+            if view.epochs.iter().any(|e| e.epoch.has_samples(id, &series, range)) {
+                let at = entry(series.labels.clone(), &mut found)?;
+                found[at].head = Some((id, series));
+            }
+        }
+        for (part_at, part) in view.parts.iter().enumerate() {
+            if !part.entry.range().overlaps(&range) {
+                continue;
+            }
+            guard.check()?;
+            let rows = part.reader.select(&self.tenant, matchers, range, guard)?;
+            for (row, labels) in rows.iter().zip(part.reader.labels(&rows, guard)?) {
+                let at = entry(labels, &mut found)?;
+                found[at].rows.push((part_at as u32, *row));
+            }
+        }
+        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok((view, found))
+    }
+
+    /// Reads one batch of series.
+    fn read(
+        &self,
+        view: &View,
+        batch: &[Found],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<Series>, QueryError> {
+        let mut pieces: Vec<Vec<RowSamples>> = batch.iter().map(|_| Vec::new()).collect();
+        let mut by_part: HashMap<u32, Vec<(u32, usize)>> = HashMap::new();
+        for (at, found) in batch.iter().enumerate() {
+            for &(part, row) in &found.rows {
+                by_part.entry(part).or_default().push((row, at));
+            }
+        }
+        let mut parts: Vec<_> = by_part.into_iter().collect();
+        parts.sort_unstable_by_key(|(part, _)| *part);
+        for (part_at, mut wanted) in parts {
+            guard.check()?;
+            wanted.sort_unstable();
+            let part = &view.parts[part_at as usize];
+            let rows: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
+            let last_file = Some(part.entry.last_file);
+            part.reader.read(&rows, range, guard, &mut |row, mut samples: RowSamples| {
+                let at = wanted[wanted.partition_point(|(r, _)| *r < row)].1;
+                self.hide(view, &batch[at].labels, last_file, &mut samples);
+                if !samples.is_empty() {
+                    guard.reserve(piece_bytes(&samples))?;
+                    pieces[at].push(samples);
+                }
+                Ok(())
+            })?;
+        }
+        let mut columns = SampleColumns::default();
+        for (found, pieces) in batch.iter().zip(&mut pieces) {
+            let Some((id, series)) = &found.head else { continue };
+            for epoch in &view.epochs {
+                columns.clear();
+                epoch.epoch.read(*id, series, range, &mut columns);
+                if columns.is_empty() {
+                    continue;
+                }
+                columns.join();
+                let mut samples = row_samples(&columns);
+                self.hide(view, &found.labels, epoch.last_file, &mut samples);
+                guard.reserve(piece_bytes(&samples))?;
+                pieces.push(samples);
+            }
+        }
+        let mut answer = Vec::with_capacity(batch.len());
+        for (found, pieces) in batch.iter().zip(pieces) {
+            let joined = join_pieces(pieces);
+            if !joined.is_empty() {
+                answer.push(Series {
+                    labels: found.labels.clone(),
+                    timestamps_ms: joined.timestamps_ms,
+                    values: joined.values,
+                    starts_ms: joined.starts_ms,
+                    histograms: joined.histograms,
+                });
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Takes away what deletions hide.
+    fn hide(&self, view: &View, labels: &Labels, last_file: Option<u64>, samples: &mut RowSamples) {
+        for hidden in &view.hidden {
+            let Some(range) = hidden.range_for(&self.tenant, labels, last_file) else { continue };
+            let keep: Vec<bool> = samples.timestamps_ms.iter().map(|t| !range.contains(*t)).collect();
+            let filter = |at: &mut usize| {
+                *at += 1;
+                keep[*at - 1]
+            };
+            let mut at = 0;
+            samples.values.retain(|_| filter(&mut at));
+            if !samples.starts_ms.is_empty() {
+                let mut at = 0;
+                samples.starts_ms.retain(|_| filter(&mut at));
+            }
+            samples.timestamps_ms.retain(|t| !range.contains(*t));
+            samples.histograms.retain(|point| !range.contains(point.timestamp_ms));
+        }
+    }
+
+    /// Finds the series of several matcher sets, each once, sorted.
+    fn find_sets(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<(Arc<View>, Vec<Found>)>, QueryError> {
+        if matcher_sets.is_empty() {
+            return Ok(vec![self.find(&[], range, guard)?]);
+        }
+        matcher_sets.iter().map(|matchers| self.find(matchers, range, guard)).collect()
+    }
+
+    fn within_retention(&self, range: TimeRange) -> TimeRange {
+        TimeRange::new(range.start_ms.max(self.engine.oldest_ms()), range.end_ms)
+    }
+}
+
+impl Querier for TenantQuerier {
+    fn select<'a>(
+        &'a self,
+        request: &SelectRequest,
+        guard: &'a QueryGuard,
+    ) -> Result<SeriesIter<'a>, QueryError> {
+        let range = self.within_retention(request.range);
+        let (view, found) = self.find(&request.matchers, range, guard)?;
+        let mut ready: std::vec::IntoIter<Series> = Vec::new().into_iter();
+        let mut at = 0;
+        let mut failed = false;
+        Ok(Box::new(std::iter::from_fn(move || {
+            loop {
+                if let Some(series) = ready.next() {
+                    return Some(Ok(series));
+                }
+                if failed || at >= found.len() {
+                    return None;
+                }
+                let end = (at + BATCH_SERIES).min(found.len());
+                match self.read(&view, &found[at..end], range, guard) {
+                    Ok(batch) => ready = batch.into_iter(),
+                    Err(error) => {
+                        failed = true;
+                        return Some(Err(error));
+                    }
+                }
+                at = end;
+            }
+        })))
+    }
+
+    fn series(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<Labels>, QueryError> {
+        let range = self.within_retention(range);
+        let mut all = BTreeSet::new();
+        for (view, found) in self.find_sets(matcher_sets, range, guard)? {
+            if view.hidden.is_empty() {
+                all.extend(found.into_iter().map(|found| found.labels));
+                continue;
+            }
+            // With deletions in force a series counts only if something of it is left.
+            for batch in found.chunks(BATCH_SERIES) {
+                all.extend(self.read(&view, batch, range, guard)?.into_iter().map(|series| series.labels));
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    fn label_names(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<String>, QueryError> {
+        let mut names = BTreeSet::new();
+        for labels in self.series(matcher_sets, range, guard)? {
+            for (name, _) in &labels {
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<String>, QueryError> {
+        let mut values = BTreeSet::new();
+        for labels in self.series(matcher_sets, range, guard)? {
+            if let Some(value) = labels.get(name)
+                && !values.contains(value)
+            {
+                values.insert(value.to_owned());
+            }
+        }
+        Ok(values.into_iter().collect())
+    }
+
+    fn exemplars(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<ExemplarSeries>, QueryError> {
+        let range = self.within_retention(range);
+        let mut by_labels: HashMap<Labels, Vec<Exemplar>> = HashMap::new();
+        for matchers in matcher_sets {
+            let (view, head) = {
+                let registry = self.engine.registry.view();
+                (self.engine.view.load_full(), registry.select(&self.tenant, matchers))
+            };
+            for (id, series) in head {
+                let mut exemplars = Vec::new();
+                for epoch in &view.epochs {
+                    epoch.epoch.read_exemplars(id, &series, range, &mut exemplars);
+                }
+                by_labels.entry(series.labels.clone()).or_default().extend(exemplars);
+            }
+            for part in view.parts.iter().filter(|part| part.entry.exemplars > 0) {
+                guard.check()?;
+                let rows = part.reader.select_exemplars(&self.tenant, matchers, range, guard)?;
+                let labels = part.reader.labels(&rows, guard)?;
+                for (row, exemplars) in part.reader.exemplars(&rows, range, guard)? {
+                    let at = rows.partition_point(|r| *r < row);
+                    by_labels.entry(labels[at].clone()).or_default().extend(exemplars);
+                }
+            }
+        }
+        let mut answer: Vec<ExemplarSeries> = by_labels
+            .into_iter()
+            .filter(|(_, exemplars)| !exemplars.is_empty())
+            .map(|(labels, mut exemplars)| {
+                sort_exemplars(&mut exemplars);
+                ExemplarSeries { labels, exemplars }
+            })
+            .collect();
+        answer.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(answer)
+    }
+
+    fn metadata(&self, metric: Option<&str>) -> Result<Vec<Metadata>, QueryError> {
+        Ok(self.engine.metadata.of_tenant(&self.tenant, metric))
+    }
+}
+
+/// Sorts exemplars by time and leaves each once.
+pub(super) fn sort_exemplars(exemplars: &mut Vec<Exemplar>) {
+    exemplars.sort_by(|a, b| {
+        (a.timestamp_ms, a.labels.as_bytes(), a.value.to_bits()).cmp(&(
+            b.timestamp_ms,
+            b.labels.as_bytes(),
+            b.value.to_bits(),
+        ))
+    });
+    exemplars.dedup();
+}
+
+/// Joins the pieces of one series. Pieces that follow each other in time, the usual case, are
+/// only strung together.
+fn join_pieces(mut pieces: Vec<RowSamples>) -> RowSamples {
+    if pieces.len() <= 1 {
+        return pieces.pop().unwrap_or_default();
+    }
+    pieces.sort_by_key(first_ms);
+    let apart = pieces.windows(2).all(|pair| last_ms(&pair[0]) < first_ms(&pair[1]));
+    if apart {
+        return concatenate(pieces);
+    }
+    let mut columns = SampleColumns::default();
+    for piece in pieces {
+        columns.floats.extend(floats_of(&piece));
+        columns.histograms.extend(piece.histograms);
+    }
+    columns.join();
+    row_samples(&columns)
+}
+
+fn concatenate(pieces: Vec<RowSamples>) -> RowSamples {
+    let any_start = pieces.iter().any(|piece| !piece.starts_ms.is_empty());
+    let mut pieces = pieces.into_iter();
+    let mut all = pieces.next().unwrap_or_default();
+    if any_start && all.starts_ms.is_empty() {
+        all.starts_ms.resize(all.timestamps_ms.len(), 0);
+    }
+    for piece in pieces {
+        all.timestamps_ms.extend_from_slice(&piece.timestamps_ms);
+        all.values.extend_from_slice(&piece.values);
+        all.starts_ms.extend_from_slice(&piece.starts_ms);
+        if any_start {
+            all.starts_ms.resize(all.timestamps_ms.len(), 0);
+        }
+        all.histograms.extend(piece.histograms);
+    }
+    all
+}
+
+fn first_ms(piece: &RowSamples) -> i64 {
+    let histogram = piece.histograms.first().map(|point| point.timestamp_ms);
+    piece.timestamps_ms.first().copied().into_iter().chain(histogram).min().unwrap_or(i64::MIN)
+}
+
+fn last_ms(piece: &RowSamples) -> i64 {
+    let histogram = piece.histograms.last().map(|point| point.timestamp_ms);
+    piece.timestamps_ms.last().copied().into_iter().chain(histogram).max().unwrap_or(i64::MIN)
+}
+
+fn floats_of(piece: &RowSamples) -> impl Iterator<Item = FloatSample> + '_ {
+    piece.timestamps_ms.iter().zip(&piece.values).enumerate().map(|(at, (timestamp_ms, value))| FloatSample {
+        timestamp_ms: *timestamp_ms,
+        start_ms: piece.starts_ms.get(at).copied().unwrap_or(0),
+        value: *value,
+    })
+}
+
+/// Columns of joined samples.
+pub(super) fn row_samples(columns: &SampleColumns) -> RowSamples {
+    let any_start = columns.floats.iter().any(|sample| sample.start_ms != 0);
+    RowSamples {
+        timestamps_ms: columns.floats.iter().map(|sample| sample.timestamp_ms).collect(),
+        values: columns.floats.iter().map(|sample| sample.value).collect(),
+        starts_ms: if any_start {
+            columns.floats.iter().map(|sample| sample.start_ms).collect()
+        } else {
+            Vec::new()
+        },
+        histograms: columns.histograms.clone(),
+    }
+}
+
+fn piece_bytes(piece: &RowSamples) -> u64 {
+    let floats = 16 * piece.timestamps_ms.len() + 8 * piece.starts_ms.len();
+    (floats + 400 * piece.histograms.len()) as u64
+}

@@ -1,0 +1,364 @@
+//! The store as a whole: what was appended is what is read, across seals, flushes and restarts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::model::series_batch::HistogramSample;
+use crate::model::time::{DAY_MS, HOUR_MS, YEAR_MS};
+use crate::model::{
+    Counts, Exemplar, FloatSample, Histogram, Labels, Matcher, Metadata, MetricType, ResetHint, TimeRange, stale_nan,
+};
+use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+fn options(path: &Path) -> StorageOptions {
+    StorageOptions {
+        path: path.to_owned(),
+        retention_ms: 100 * YEAR_MS,
+        clock: ManualClock::at_ms(NOW_MS),
+        head_bytes_max: 64 << 20,
+        cache_bytes: 8 << 20,
+        epoch_age_max_ms: HOUR_MS,
+        epoch_log_bytes_max: 64 << 20,
+        log_file_bytes: 1 << 20,
+    }
+}
+
+/// A store on the test's own runtime, waited for until it is ready.
+struct Store {
+    runtime: tokio::runtime::Runtime,
+    storage: Storage,
+}
+
+impl Store {
+    fn open(options: StorageOptions) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("runtime");
+        let storage = Storage::open(options).expect("opens");
+        while storage.readiness() != Readiness::Ready {
+            assert!(matches!(storage.readiness(), Readiness::Replaying { .. }), "{:?}", storage.readiness());
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        Self { runtime, storage }
+    }
+
+    fn append(&self, batch: SeriesBatch) -> Appended {
+        self.runtime.block_on(self.storage.append(batch)).expect("appended")
+    }
+
+    fn settle(&self) {
+        self.runtime.block_on(self.storage.settle()).expect("settled");
+    }
+
+    fn close(self) {
+        self.runtime.block_on(self.storage.close()).expect("closed");
+    }
+
+    fn querier(&self, tenant: &str) -> Arc<dyn Querier> {
+        self.storage.querier(&TenantId::parse(tenant).expect("tenant")).expect("ready")
+    }
+
+    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Series> {
+        select(&*self.querier("anonymous"), matchers, range)
+    }
+}
+
+fn select(querier: &dyn Querier, matchers: &[Matcher], range: TimeRange) -> Vec<Series> {
+    let request = SelectRequest { matchers: matchers.to_vec(), range, hints: SelectHints::default() };
+    let guard = QueryGuard::unlimited();
+    querier.select(&request, &guard).expect("selected").map(|series| series.expect("read")).collect()
+}
+
+fn labels(name: &str, instance: &str) -> Labels {
+    Labels::from_pairs([("__name__", name), ("instance", instance)])
+}
+
+fn float(timestamp_ms: i64, value: f64) -> FloatSample {
+    FloatSample { timestamp_ms, start_ms: 0, value }
+}
+
+fn batch() -> SeriesBatch {
+    SeriesBatch::new(TenantId::anonymous(), Bytes::new())
+}
+
+fn batch_of(name: &str, samples: &[FloatSample]) -> SeriesBatch {
+    let mut batch = batch();
+    batch.push_owned(&labels(name, "a"), samples, &[], &[]);
+    batch
+}
+
+fn histogram(sum: f64) -> Histogram {
+    Histogram {
+        reset_hint: ResetHint::Unknown,
+        schema: 1,
+        zero_threshold: 0.001,
+        sum,
+        positive_spans: vec![crate::model::Span { offset: 0, length: 2 }],
+        negative_spans: vec![],
+        custom_values: vec![],
+        counts: Counts::Integer { count: 4, zero_count: 1, positive_deltas: vec![1, 1], negative_deltas: vec![] },
+    }
+}
+
+/// Bits of all floats of all series, for comparisons that NaN does not spoil.
+fn bits(all: &[Series]) -> Vec<(String, Vec<(i64, u64, i64)>)> {
+    let rows = |series: &Series| {
+        (0..series.timestamps_ms.len())
+            .map(|at| {
+                let start_ms = series.starts_ms.get(at).copied().unwrap_or(0);
+                (series.timestamps_ms[at], series.values[at].to_bits(), start_ms)
+            })
+            .collect()
+    };
+    all.iter().map(|series| (series.labels.to_string(), rows(series))).collect()
+}
+
+#[test]
+fn samples_are_the_same_in_the_head_after_a_flush_and_after_a_restart() {
+    let folder = tempfile::tempdir().expect("folder");
+    let samples = [
+        float(NOW_MS - 3, 1.5),
+        float(NOW_MS - 2, stale_nan()),
+        float(NOW_MS - 5 * DAY_MS, f64::from_bits(0x7ff8_dead_beef_0001)),
+        FloatSample { timestamp_ms: NOW_MS, start_ms: NOW_MS - 77, value: -0.0 },
+    ];
+    let store = Store::open(options(folder.path()));
+    let written = store.append(batch_of("up", &samples)).written;
+    assert_eq!(written.floats, 4);
+
+    let in_head = bits(&store.select(&[Matcher::equal("__name__", "up")], TimeRange::ALL));
+    assert_eq!(in_head[0].1.len(), 4);
+    store.settle();
+    assert!(store.storage.stats().parts >= 2, "a fresh window and a late part");
+    assert_eq!(bits(&store.select(&[], TimeRange::ALL)), in_head);
+    store.close();
+
+    let store = Store::open(options(folder.path()));
+    assert_eq!(store.storage.stats().replayed_samples, 0, "what is flushed is not replayed");
+    assert_eq!(bits(&store.select(&[], TimeRange::ALL)), in_head);
+}
+
+#[test]
+fn a_process_that_just_ends_finds_everything_in_its_log() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    store.append(batch_of("up", &[float(NOW_MS, 1.0)]));
+    store.settle();
+    let mut news = batch_of("up", &[float(NOW_MS + 1, 2.0)]);
+    news.metadata.push(Metadata {
+        metric: "up".into(),
+        metric_type: MetricType::Gauge,
+        help: "Is it up?".into(),
+        unit: String::new(),
+    });
+    let sample = HistogramSample { timestamp_ms: NOW_MS + 2, start_ms: 5, histogram: histogram(3.25) };
+    let exemplar = Exemplar { timestamp_ms: NOW_MS, value: 7.0, labels: Labels::from_pairs([("trace_id", "x")]) };
+    news.push_owned(&labels("latency", "a"), &[], &[sample.clone()], &[exemplar.clone()]);
+    store.append(news);
+    // No close: as after a kill, except that the lock has to be let go.
+    drop(store);
+
+    let store = Store::open(options(folder.path()));
+    assert_eq!(store.storage.stats().replayed_samples, 2);
+    let check = |store: &Store| {
+        let up = store.select(&[Matcher::equal("__name__", "up")], TimeRange::ALL);
+        assert_eq!(up[0].timestamps_ms, [NOW_MS, NOW_MS + 1]);
+        let latency = store.select(&[Matcher::equal("__name__", "latency")], TimeRange::ALL);
+        assert_eq!((latency[0].histograms[0].timestamp_ms, latency[0].histograms[0].start_ms), (NOW_MS + 2, 5));
+        assert!(latency[0].histograms[0].histogram.same_bits(&sample.histogram));
+        let sets = [vec![Matcher::equal("__name__", "latency")]];
+        let guard = QueryGuard::unlimited();
+        let exemplars = store.querier("anonymous").exemplars(&sets, TimeRange::ALL, &guard).expect("read");
+        assert_eq!(exemplars[0].exemplars, [exemplar.clone()]);
+        assert_eq!(store.querier("anonymous").metadata(Some("up")).expect("read")[0].help, "Is it up?");
+    };
+    check(&store);
+    store.settle();
+    check(&store);
+    store.close();
+    check(&Store::open(options(folder.path())));
+}
+
+#[test]
+fn tenants_do_not_see_each_other() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    let mut other = SeriesBatch::new(TenantId::parse("other").expect("tenant"), Bytes::new());
+    other.push_owned(&labels("up", "a"), &[float(NOW_MS, 9.0)], &[], &[]);
+    store.append(other);
+    store.append(batch_of("up", &[float(NOW_MS, 1.0)]));
+
+    let check = |store: &Store| {
+        assert_eq!(store.select(&[], TimeRange::ALL)[0].values, [1.0]);
+        assert_eq!(select(&*store.querier("other"), &[], TimeRange::ALL)[0].values, [9.0]);
+        assert!(select(&*store.querier("third"), &[], TimeRange::ALL).is_empty());
+    };
+    check(&store);
+    store.settle();
+    check(&store);
+}
+
+#[test]
+fn a_deletion_hides_at_once_and_what_is_written_again_stays() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    store.append(batch_of("up", &[float(NOW_MS, 5.0), float(NOW_MS + 1, 6.0)]));
+    store.append(batch_of("down", &[float(NOW_MS, 1.0)]));
+    let deletion = Deletion {
+        tenant: TenantId::anonymous(),
+        matchers: vec![Matcher::equal("__name__", "up")],
+        range: TimeRange::new(NOW_MS, NOW_MS),
+    };
+    store.storage.delete(&deletion).expect("deleted");
+
+    let up = [Matcher::equal("__name__", "up")];
+    assert_eq!(store.select(&up, TimeRange::ALL)[0].timestamps_ms, [NOW_MS + 1]);
+    assert_eq!(store.select(&[], TimeRange::ALL).len(), 2);
+    store.append(batch_of("up", &[float(NOW_MS, 4.0)]));
+    let check = |store: &Store| assert_eq!(store.select(&up, TimeRange::ALL)[0].values, [4.0, 6.0]);
+    check(&store);
+    store.settle();
+    check(&store);
+    store.close();
+    check(&Store::open(options(folder.path())));
+}
+
+#[test]
+fn parts_beyond_retention_go_and_what_is_older_is_not_shown() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut short = options(folder.path());
+    short.retention_ms = DAY_MS;
+    let clock = ManualClock::at_ms(NOW_MS);
+    short.clock = clock.clone();
+    let store = Store::open(short);
+    store.append(batch_of("up", &[float(NOW_MS, 1.0)]));
+    store.settle();
+    clock.set_ms(NOW_MS + DAY_MS);
+    assert_eq!(store.select(&[], TimeRange::ALL).len(), 1, "exactly as old as retention allows");
+
+    clock.set_ms(NOW_MS + DAY_MS + 1);
+    assert!(store.select(&[], TimeRange::ALL).is_empty());
+    store.settle();
+    let stats = store.storage.stats();
+    assert_eq!((stats.parts, stats.parts_expired), (0, 1));
+    store.close();
+}
+
+#[test]
+fn new_series_are_refused_by_name_when_the_registry_is_full_and_known_ones_go_on() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut small = options(folder.path());
+    small.head_bytes_max = 400_000;
+    let store = Store::open(small);
+    let mut explosion = batch();
+    for number in 0..2000 {
+        explosion.push_owned(&labels("explosion", &number.to_string()), &[float(NOW_MS, 1.0)], &[], &[]);
+    }
+    let appended = store.append(explosion);
+    assert!(appended.written.floats > 100 && appended.refused.total() > 100, "{appended:?}");
+    assert_eq!(appended.written.floats + appended.refused.total(), 2000);
+    assert!(appended.refused.examples[0].contains("explosion{instance="), "{:?}", appended.refused.examples);
+
+    let known = store.append({
+        let mut known = batch();
+        known.push_owned(&labels("explosion", "0"), &[float(NOW_MS + 1, 2.0)], &[], &[]);
+        known
+    });
+    assert_eq!(known.written.floats, 1);
+}
+
+#[test]
+fn a_catalogue_entry_that_is_gone_from_disk_is_an_error_that_names_the_part() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    store.append(batch_of("up", &[float(NOW_MS, 1.0)]));
+    store.settle();
+    store.storage.engine.database.drop_part(1).expect("dropped behind the catalogue's back");
+    store.close();
+
+    let error = Storage::open(options(folder.path())).err().expect("refused").to_string();
+    assert!(error.contains("part 1"), "{error}");
+}
+
+#[test]
+fn a_missing_log_file_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut tiny = options(folder.path());
+    tiny.log_file_bytes = 1;
+    let store = Store::open(tiny.clone());
+    for at in 0..3 {
+        store.append(batch_of("up", &[float(NOW_MS + at, 1.0)]));
+    }
+    drop(store);
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder.path().join("log")).expect("log").map(|e| e.expect("entry").path()).collect();
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+    std::fs::remove_file(&files[1]).expect("removed");
+
+    let error = Storage::open(tiny).err().expect("refused").to_string();
+    assert!(error.contains("log file 2") && error.contains("missing"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Order, batching, repetition, seals, flushes and restarts change nothing of what is kept.
+    #[test]
+    fn any_order_and_batching_gives_the_same_store(
+        samples in prop::collection::vec((0u8..5, 0i64..30, 0u8..4), 1..80),
+        order in any::<u64>(),
+        cuts in prop::collection::vec((1usize..20, 0u8..6), 1..12),
+    ) {
+        let value = |v: u8| [1.0, -2.5, stale_nan(), f64::INFINITY][usize::from(v)];
+        let sample_of = |&(_, t, v): &(u8, i64, u8)| float(NOW_MS - t * HOUR_MS, value(v));
+        let one = tempfile::tempdir().expect("folder");
+        let store = Store::open(options(one.path()));
+        for sample in &samples {
+            store.append(batch_of(&format!("m{}", sample.0), &[sample_of(sample)]));
+        }
+        let want = bits(&store.select(&[], TimeRange::ALL));
+        drop(store);
+
+        let mut shuffled = samples.clone();
+        let mut state = order;
+        for at in (1..shuffled.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            shuffled.swap(at, (state >> 33) as usize % (at + 1));
+        }
+        let other = tempfile::tempdir().expect("folder");
+        let mut store = Store::open(options(other.path()));
+        let mut rest = shuffled.as_slice();
+        for (len, then) in cuts.iter().cycle() {
+            let (now, later) = rest.split_at((*len).min(rest.len()));
+            let mut batch = batch();
+            for sample in now {
+                batch.push_owned(&labels(&format!("m{}", sample.0), "a"), &[sample_of(sample)], &[], &[]);
+            }
+            store.append(batch.clone());
+            match then {
+                0 => store.settle(),
+                1 => { store.append(batch); }
+                2 => {
+                    drop(store);
+                    store = Store::open(options(other.path()));
+                }
+                3 => {
+                    store.close();
+                    store = Store::open(options(other.path()));
+                }
+                _ => {}
+            }
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(bits(&store.select(&[], TimeRange::ALL)), want);
+    }
+}

@@ -1,0 +1,180 @@
+//! Where the power is cut: which records of a trace are worth an image, and what the server was
+//! doing there.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::disk::{Disk, Identity, Survival};
+use super::trace::{Op, Record};
+use crate::support::random::Random;
+
+/// Of the writes between two syncs, every so many gets an image.
+const WRITES_PER_IMAGE: usize = 5;
+
+/// What the server is doing, told from the file it does it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// Directory and database are made or opened.
+    Open,
+    /// The log grows.
+    Append,
+    /// A sealed epoch becomes SST files outside the database.
+    Seal,
+    /// The database takes SST files in.
+    Ingest,
+    /// The catalogue changes and is flushed.
+    Commit,
+    /// Log files and dead parts go.
+    Delete,
+}
+
+impl Step {
+    pub const ALL: [Self; 6] =
+        [Self::Open, Self::Append, Self::Seal, Self::Ingest, Self::Commit, Self::Delete];
+}
+
+impl Survival {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Synced => "synced",
+            Self::Names => "names",
+            Self::All => "all",
+            Self::Some(_) => "some",
+        }
+    }
+}
+
+/// A power cut: after this record, with this survival.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    pub record: usize,
+    /// The last record whose image is the same: what was acknowledged by then must be in it.
+    pub last_equal: usize,
+    pub step: Step,
+    pub survival: Survival,
+}
+
+/// All images worth a look: after every change of names and every sync, and between them.
+pub fn moments(trace: &[Record], random: &mut Random) -> Result<Vec<Moment>, String> {
+    let mut disk = Disk::new();
+    let mut stepper = Stepper::default();
+    let mut moments: Vec<Moment> = Vec::new();
+    let mut known: HashMap<(Survival, Identity), usize> = HashMap::new();
+    let mut writes = 0;
+    for (number, record) in trace.iter().enumerate() {
+        disk.apply(&record.op)?;
+        let step = stepper.step(&record.op);
+        let survivals = match &record.op {
+            Op::Write { .. } | Op::Truncate { .. } | Op::Allocate { .. } => {
+                writes += 1;
+                if writes % WRITES_PER_IMAGE != 0 {
+                    continue;
+                }
+                vec![Survival::Some(random.next())]
+            }
+            Op::Start | Op::Close { .. } | Op::Dup { .. } | Op::SyncBegin { .. } => continue,
+            Op::Open { flags, .. } if flags & i64::from(libc::O_CREAT) == 0 => continue,
+            _ => vec![Survival::Synced, Survival::Names, Survival::Some(random.next())],
+        };
+        for survival in survivals {
+            let moment = Moment { record: number, last_equal: number, step, survival };
+            if let Survival::Some(_) = survival {
+                moments.push(moment);
+                continue;
+            }
+            // The same image asks for more the later it is: the earlier demand is part of it.
+            let position = *known.entry((survival, disk.identity(survival))).or_insert(moments.len());
+            match moments.get_mut(position) {
+                Some(equal) => equal.last_equal = number,
+                None => moments.push(moment),
+            }
+        }
+    }
+    Ok(moments)
+}
+
+/// The trace as it would be if no sync of a log file had succeeded since log files were last deleted.
+pub fn without_last_log_syncs(trace: &[Record]) -> Vec<&Op> {
+    let is_deletion = |record: &Record| matches!(&record.op, Op::Unlink { path } if path.starts_with("log"));
+    let last_deletion = trace.iter().rposition(is_deletion).expect("log files were deleted");
+    let mut stepper = Stepper::default();
+    let mut ops = Vec::new();
+    for (number, record) in trace.iter().enumerate() {
+        let of_log = stepper.step(&record.op) == Step::Append;
+        if number < last_deletion || !of_log || !matches!(record.op, Op::SyncEnd { .. }) {
+            ops.push(&record.op);
+        }
+    }
+    ops
+}
+
+/// Follows descriptors to tell the step of an operation on one.
+#[derive(Default)]
+struct Stepper {
+    paths: HashMap<i64, PathBuf>,
+    database_step: Option<Step>,
+}
+
+impl Stepper {
+    fn step(&mut self, op: &Op) -> Step {
+        match op {
+            Op::Open { fd, path, .. } => {
+                self.paths.insert(*fd, path.clone());
+                self.of_path(path)
+            }
+            Op::Dup { from, to } => {
+                let path = self.paths.get(from).cloned().unwrap_or_default();
+                let step = self.of_path(&path);
+                self.paths.insert(*to, path);
+                step
+            }
+            Op::Close { fd }
+            | Op::Write { fd, .. }
+            | Op::Truncate { fd, .. }
+            | Op::Allocate { fd, .. }
+            | Op::SyncBegin { fd, .. }
+            | Op::SyncEnd { fd, .. } => {
+                let path = self.paths.get(fd).cloned().unwrap_or_default();
+                self.of_path(&path)
+            }
+            // RocksDB moves an ingested file by a link, or by a rename.
+            Op::Link { to, .. } | Op::Rename { to, .. } if is_sst(to) => {
+                self.database_step = Some(Step::Ingest);
+                Step::Ingest
+            }
+            Op::Rename { to, .. } | Op::Link { to, .. } => self.of_path(to),
+            Op::Unlink { path } if path.starts_with("log") || (path.starts_with("db") && is_sst(path)) => {
+                Step::Delete
+            }
+            Op::Unlink { path } | Op::RemoveDirectory { path } | Op::MakeDirectory { path } => {
+                self.of_path(path)
+            }
+            Op::Start => {
+                *self = Self::default();
+                Step::Open
+            }
+        }
+    }
+
+    fn of_path(&mut self, path: &Path) -> Step {
+        if path.starts_with("log") {
+            return Step::Append;
+        }
+        if path.starts_with("staging") {
+            self.database_step = Some(Step::Ingest);
+            return Step::Seal;
+        }
+        if !path.starts_with("db") {
+            return Step::Open;
+        }
+        // An SST file that the database makes itself is a flush of the catalogue.
+        if is_sst(path) && self.database_step == Some(Step::Ingest) {
+            self.database_step = Some(Step::Commit);
+        }
+        self.database_step.unwrap_or(Step::Open)
+    }
+}
+
+fn is_sst(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "sst")
+}

@@ -1,0 +1,24 @@
+//! The one integration binary: proofs that need a real process.
+//!
+//! - [`smoke`]: write, read back, the pages around
+//! - [`kill`], [`crash`]: what was acknowledged survives SIGKILL and power cuts
+//! - [`backlog`], [`equivalence`]: any order, any batching, both protocols
+//! - [`hostile`], [`drain`], [`overload`], [`full_disk`], [`directories`]: the bad days
+//! - [`prometheus`]: a real Prometheus sends, and both answer alike
+//! - [`floors`]: which file may import which
+#![expect(clippy::disallowed_methods, reason = "tests wait for processes, and live on the machine's clock")]
+#![expect(clippy::disallowed_types, reason = "a poisoned lock is what a failed test should leave behind")]
+
+mod backlog;
+mod crash;
+mod directories;
+mod drain;
+mod equivalence;
+mod floors;
+mod full_disk;
+mod hostile;
+mod kill;
+mod overload;
+mod prometheus;
+mod smoke;
+mod support;

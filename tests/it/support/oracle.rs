@@ -1,0 +1,114 @@
+//! Remembers what was sent and what was acknowledged, and compares it with what the server has.
+//!
+//! An acknowledged sample must be there, bit for bit, in a series that is there once; a sample that
+//! was sent and not acknowledged may be there; anything else must not.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::http::{Client, seconds};
+use super::wire::TimeSeries;
+
+/// What one request brought.
+pub type Batch = Vec<TimeSeries>;
+
+type Labels = BTreeMap<String, String>;
+
+#[derive(Clone, Copy)]
+struct Sent {
+    bits: u64,
+    acknowledged: bool,
+}
+
+#[derive(Default, Clone)]
+pub struct Oracle {
+    series: HashMap<Labels, BTreeMap<i64, Sent>>,
+}
+
+/// What a comparison has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verified {
+    pub acknowledged: usize,
+    pub unacknowledged_there: usize,
+}
+
+impl Oracle {
+    /// To be called before the request leaves.
+    pub fn sent(&mut self, batch: &Batch) {
+        self.note(batch, false);
+    }
+
+    /// To be called when its 2xx has arrived.
+    pub fn acknowledged(&mut self, batch: &Batch) {
+        self.note(batch, true);
+    }
+
+    fn note(&mut self, batch: &Batch, acknowledged: bool) {
+        for series in batch {
+            let labels: Labels = series.labels.iter().cloned().collect();
+            let samples = self.series.entry(labels).or_default();
+            for (timestamp_ms, value) in &series.samples {
+                let bits = value.to_bits();
+                let sent = samples.entry(*timestamp_ms).or_insert(Sent { bits, acknowledged });
+                assert_eq!(sent.bits, bits, "the test sends two values for one timestamp");
+                sent.acknowledged |= acknowledged;
+            }
+        }
+    }
+
+    /// Asks for every raw sample of `selector` and compares. Names up to three differences.
+    pub fn verify(&self, client: &Client, selector: &str) -> Result<Verified, String> {
+        let times = || self.series.values().flat_map(BTreeMap::keys).copied();
+        let (Some(first_ms), Some(last_ms)) = (times().min(), times().max()) else {
+            return Ok(Verified::default());
+        };
+        // One millisecond more on the left, which the range leaves open.
+        let expression = format!("{selector}[{}ms]", last_ms - first_ms + 1);
+        let answer = client
+            .query(&expression, last_ms)
+            .map_err(|error| format!("{expression} at {}: {error}", seconds(last_ms)))?;
+
+        let mut differences = Vec::new();
+        let mut verified = Verified::default();
+        let mut there: HashMap<&Labels, BTreeMap<i64, u64>> = HashMap::new();
+        for series in &answer {
+            if !series.samples.is_sorted_by(|a, b| a.0 < b.0) {
+                differences.push(format!("{:?}: timestamps are not strictly increasing", series.labels));
+            }
+            let samples = series.samples.iter().map(|(t, v)| (*t, v.to_bits())).collect();
+            if there.insert(&series.labels, samples).is_some() {
+                differences.push(format!("{:?} is there twice", series.labels));
+            }
+        }
+        for (labels, samples) in &there {
+            for (timestamp_ms, bits) in samples {
+                match self.series.get(*labels).and_then(|sent| sent.get(timestamp_ms)) {
+                    Some(sent) if sent.bits == *bits => {
+                        verified.unacknowledged_there += usize::from(!sent.acknowledged);
+                    }
+                    Some(sent) => differences.push(format!(
+                        "{labels:?} at {timestamp_ms}: {} instead of {}",
+                        f64::from_bits(*bits),
+                        f64::from_bits(sent.bits)
+                    )),
+                    None => differences.push(format!("{labels:?} at {timestamp_ms} was never sent")),
+                }
+            }
+        }
+        for (labels, samples) in &self.series {
+            let there = there.get(labels);
+            for (timestamp_ms, _) in samples.iter().filter(|(_, sent)| sent.acknowledged) {
+                if there.is_some_and(|there| there.contains_key(timestamp_ms)) {
+                    verified.acknowledged += 1;
+                } else {
+                    differences.push(format!("{labels:?} at {timestamp_ms} was acknowledged and is lost"));
+                }
+            }
+        }
+        if differences.is_empty() {
+            return Ok(verified);
+        }
+        let count = differences.len();
+        differences.truncate(3);
+        Err(format!("{count} differences, {verified:?}: {}", differences.join("; ")))
+    }
+}
