@@ -33,29 +33,44 @@ fn columns() -> Vec<(&'static str, Vec<f64>)> {
     let (mut slow, mut fast, mut seconds, mut walk, mut sum) = (0u64, 1u64 << 30, 1_000_000u64, 1.0, 100.0);
     vec![
         ("constant", column(&mut |_, _| 42.0)),
-        ("slow_counter", column(&mut |random, _| {
-            slow += u64::from(random.below(8) == 0);
-            slow as f64
-        })),
-        ("fast_counter", column(&mut |random, _| {
-            fast += 10_000 + random.below(4_000);
-            fast as f64
-        })),
+        (
+            "slow_counter",
+            column(&mut |random, _| {
+                slow += u64::from(random.below(8) == 0);
+                slow as f64
+            }),
+        ),
+        (
+            "fast_counter",
+            column(&mut |random, _| {
+                fast += 10_000 + random.below(4_000);
+                fast as f64
+            }),
+        ),
         ("integer_gauge", column(&mut |random, _| (50 + random.below(8)) as f64)),
         ("tenths", column(&mut |random, _| (400 + random.below(16)) as f64 / 10.0)),
-        ("cpu_seconds", column(&mut |random, _| {
-            seconds += 1_300 + random.below(200);
-            seconds as f64 / 100.0
-        })),
+        (
+            "cpu_seconds",
+            column(&mut |random, _| {
+                seconds += 1_300 + random.below(200);
+                seconds as f64 / 100.0
+            }),
+        ),
         ("memory_pages", column(&mut |random, _| ((1 << 20) + random.below(1 << 10)) as f64 * 4096.0)),
-        ("float_sum", column(&mut |random, _| {
-            sum += random.below(1 << 40) as f64 * 1e-12;
-            sum
-        })),
-        ("double_walk", column(&mut |random, _| {
-            walk += random.below(1 << 40) as f64 / (1u64 << 40) as f64 - 0.5;
-            walk
-        })),
+        (
+            "float_sum",
+            column(&mut |random, _| {
+                sum += random.below(1 << 40) as f64 * 1e-12;
+                sum
+            }),
+        ),
+        (
+            "double_walk",
+            column(&mut |random, _| {
+                walk += random.below(1 << 40) as f64 / (1u64 << 40) as f64 - 0.5;
+                walk
+            }),
+        ),
     ]
 }
 

@@ -60,10 +60,14 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let address = config.web.listen_address;
         // Bound first: a second process on the same port should hear so before it opens the data.
-        let listener =
-            Listener::bind(address, config.web.max_connections, config.web.read_timeout, Arc::clone(&metrics))
-                .await
-                .map_err(|source| AppError::Listen { address, source })?;
+        let listener = Listener::bind(
+            address,
+            config.web.max_connections,
+            config.web.read_timeout,
+            Arc::clone(&metrics),
+        )
+        .await
+        .map_err(|source| AppError::Listen { address, source })?;
         let state = compose(config, clock, metrics)?;
         Ok(Self { state, listener })
     }
@@ -98,7 +102,10 @@ impl App {
         let stopping = state.stopping.clone();
         let serving = tokio::spawn(listener.serve(router, stopping.clone(), FINISH_MAX));
 
-        end.await;
+        tokio::select! {
+            () = end => {}
+            () = state.quit.cancelled() => tracing::info!("asked to leave by /-/quit"),
+        }
         state.draining.store(true, Ordering::SeqCst);
         tracing::info!("finishing requests");
         stopping.cancel();
@@ -144,6 +151,7 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
         clock,
         draining: AtomicBool::new(false),
         stopping: CancellationToken::new(),
+        quit: CancellationToken::new(),
     }))
 }
 
@@ -227,7 +235,8 @@ mod tests {
 
     fn config(folder: &std::path::Path, settings: &[(&str, &str)]) -> Config {
         let path = folder.to_string_lossy();
-        let fixed = [("storage.path", &*path), ("web.listen-address", "127.0.0.1:0"), ("memory.limit", "256MiB")];
+        let fixed =
+            [("storage.path", &*path), ("web.listen-address", "127.0.0.1:0"), ("memory.limit", "256MiB")];
         let values = fixed.iter().chain(settings).map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Config::load(&Flags { config_file: None, values }, []).expect("valid settings")
     }

@@ -5,7 +5,7 @@
 //! the token says follows. Typical samples take two to four bytes.
 
 use crate::encoding::cursor::Cursor;
-use crate::encoding::varint::{put_i64, put_u64, zigzag, unzigzag};
+use crate::encoding::varint::{put_i64, put_u64, unzigzag, zigzag};
 use crate::model::{FloatSample, STALE_NAN_BITS};
 
 /// Lowest two bits of a token: the change of the time step, zig-zag.
@@ -182,7 +182,12 @@ impl HeadChunk {
 
     /// The samples in the order they came.
     pub fn decode(&self) -> HeadSamples<'_> {
-        HeadSamples { cursor: Cursor::new(&self.bytes), last: Last::default(), first: true, left: self.samples }
+        HeadSamples {
+            cursor: Cursor::new(&self.bytes),
+            last: Last::default(),
+            first: true,
+            left: self.samples,
+        }
     }
 }
 
@@ -310,7 +315,11 @@ mod tests {
             any::<i64>().prop_map(|i| i as f64),
         ];
         let start = prop_oneof![4 => Just(0), 1 => any::<i64>()];
-        (time, start, value).prop_map(|(timestamp_ms, start_ms, value)| FloatSample { timestamp_ms, start_ms, value })
+        (time, start, value).prop_map(|(timestamp_ms, start_ms, value)| FloatSample {
+            timestamp_ms,
+            start_ms,
+            value,
+        })
     }
 
     proptest! {

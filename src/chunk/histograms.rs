@@ -177,7 +177,8 @@ fn take_layout(cursor: &mut Cursor<'_>) -> Result<Layout, Malformed> {
         let count = cursor.count(cursor.len() / 2)?;
         let mut spans = Vec::with_capacity(count);
         for _ in 0..count {
-            let offset = i32::try_from(cursor.zigzag()?).map_err(|_| Malformed("an offset beyond 32 bits"))?;
+            let offset =
+                i32::try_from(cursor.zigzag()?).map_err(|_| Malformed("an offset beyond 32 bits"))?;
             spans.push(Span { offset, length: cursor.varint_u32()? });
         }
         Ok(spans)
@@ -188,7 +189,16 @@ fn take_layout(cursor: &mut Cursor<'_>) -> Result<Layout, Malformed> {
     // A bucket's column takes two bytes at least.
     let positive = cursor.count(cursor.len() / 2)?;
     let negative = cursor.count(cursor.len() / 2)?;
-    Ok(Layout { float, schema, zero_threshold, positive_spans, negative_spans, custom_values, positive, negative })
+    Ok(Layout {
+        float,
+        schema,
+        zero_threshold,
+        positive_spans,
+        negative_spans,
+        custom_values,
+        positive,
+        negative,
+    })
 }
 
 /// Runs of equal hints.
@@ -297,7 +307,11 @@ fn take_run(
     Ok(())
 }
 
-fn take_integer_counts(cursor: &mut Cursor<'_>, count: usize, layout: &Layout) -> Result<Vec<Counts>, Malformed> {
+fn take_integer_counts(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    layout: &Layout,
+) -> Result<Vec<Counts>, Malformed> {
     let counts = take_integer_column(cursor, count)?;
     let zero_counts = take_integer_column(cursor, count)?;
     let mut side = |buckets: usize| -> Result<Vec<Vec<i64>>, Malformed> {
@@ -316,18 +330,23 @@ fn take_integer_counts(cursor: &mut Cursor<'_>, count: usize, layout: &Layout) -
     };
     let (positive, negative) = (side(layout.positive)?, side(layout.negative)?);
     let sides = positive.into_iter().zip(negative);
-    let joined = counts.into_iter().zip(zero_counts).zip(sides).map(|((count, zero_count), (positive, negative))| {
-        Counts::Integer {
-            count: count as u64,
-            zero_count: zero_count as u64,
-            positive_deltas: positive,
-            negative_deltas: negative,
-        }
-    });
+    let joined =
+        counts.into_iter().zip(zero_counts).zip(sides).map(|((count, zero_count), (positive, negative))| {
+            Counts::Integer {
+                count: count as u64,
+                zero_count: zero_count as u64,
+                positive_deltas: positive,
+                negative_deltas: negative,
+            }
+        });
     Ok(joined.collect())
 }
 
-fn take_float_counts(cursor: &mut Cursor<'_>, count: usize, layout: &Layout) -> Result<Vec<Counts>, Malformed> {
+fn take_float_counts(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    layout: &Layout,
+) -> Result<Vec<Counts>, Malformed> {
     let counts = take_float_column(cursor, count)?;
     let zero_counts = take_float_column(cursor, count)?;
     let mut side = |buckets: usize| -> Result<Vec<Vec<f64>>, Malformed> {
@@ -340,9 +359,10 @@ fn take_float_counts(cursor: &mut Cursor<'_>, count: usize, layout: &Layout) -> 
     };
     let (positive, negative) = (side(layout.positive)?, side(layout.negative)?);
     let sides = positive.into_iter().zip(negative);
-    let joined = counts.into_iter().zip(zero_counts).zip(sides).map(|((count, zero_count), (positive, negative))| {
-        Counts::Float { count, zero_count, positive, negative }
-    });
+    let joined =
+        counts.into_iter().zip(zero_counts).zip(sides).map(|((count, zero_count), (positive, negative))| {
+            Counts::Float { count, zero_count, positive, negative }
+        });
     Ok(joined.collect())
 }
 

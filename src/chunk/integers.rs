@@ -32,7 +32,9 @@ pub fn put_integers(out: &mut Vec<u8>, integers: &[i64]) {
         DELTAS => {
             put_i64(out, first);
             let mut last = first;
-            put_blocks(out, &integers[1..], |integer| zigzag(integer.wrapping_sub(replace(&mut last, integer))));
+            put_blocks(out, &integers[1..], |integer| {
+                zigzag(integer.wrapping_sub(replace(&mut last, integer)))
+            });
         }
         _ => {
             let (mut last, mut last_delta) = (integers[1], integers[1].wrapping_sub(first));

@@ -38,7 +38,11 @@ pub fn put_block(out: &mut Vec<u8>, numbers: &[u64]) {
 }
 
 /// Takes a block of `count` numbers, 1..=64, into the front of `numbers`.
-pub fn take_block(cursor: &mut Cursor<'_>, count: usize, numbers: &mut [u64; BLOCK]) -> Result<(), Malformed> {
+pub fn take_block(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    numbers: &mut [u64; BLOCK],
+) -> Result<(), Malformed> {
     let head = cursor.u8()?;
     let width = usize::from(head & !OUTLIERS);
     if width > 64 {
@@ -92,9 +96,8 @@ fn choose_width(numbers: &[u64]) -> (usize, usize) {
         if outliers > OUTLIERS_MAX.min(numbers.len() / 4) {
             break;
         }
-        let high_bytes: usize = (width + 1..=widest)
-            .map(|len| usize::from(of_len[len]) * (1 + (len - width).div_ceil(7)))
-            .sum();
+        let high_bytes: usize =
+            (width + 1..=widest).map(|len| usize::from(of_len[len]) * (1 + (len - width).div_ceil(7))).sum();
         let bytes = 1 + high_bytes + (numbers.len() * width).div_ceil(8);
         if bytes < best_bytes {
             (best, best_bytes) = ((width, outliers), bytes);
@@ -151,7 +154,8 @@ fn unpack(packed: &[u8], width: usize, numbers: &mut [u64; BLOCK]) {
         return;
     }
     for (at, number) in numbers.iter_mut().enumerate() {
-        let (bit, byte) = (at * width, at * width >> 3);
+        let bit = at * width;
+        let byte = bit >> 3;
         let nine = u128::from(word_at(byte)) | u128::from(bytes[byte + 8]) << 64;
         *number = (nine >> (bit & 7)) as u64 & mask;
     }

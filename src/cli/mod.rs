@@ -1,8 +1,10 @@
 //! The command line: `onggi serve` and whatever else there is to run.
 //!
-//! [`flags`] turns the table of settings into flags; [`serve`] runs the server. Errors that end a
+//! [`flags`] turns the table of settings into flags; [`serve`] runs the server, [`descriptors`] makes
+//! room for its files. Errors that end a
 //! command are printed here, once.
 
+mod descriptors;
 mod flags;
 mod serve;
 

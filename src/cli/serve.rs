@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 
-use super::flags;
+use super::{descriptors, flags};
 use crate::app::App;
 use crate::config::Config;
 use crate::telemetry::logging;
@@ -24,6 +24,9 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let config = Config::load(&flags::given(matches), environment())?;
     logging::init(config.log.level, config.log.format).context("start logging")?;
+    if let Err(error) = descriptors::raise_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("onggi")
@@ -38,5 +41,6 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 
 /// Variables that are not Unicode cannot be ours.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

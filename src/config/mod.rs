@@ -46,6 +46,8 @@ pub struct Web {
     /// As it was given; a fully anchored regular expression.
     pub cors_origin: String,
     pub page_title: String,
+    pub admin_api: bool,
+    pub lifecycle: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +71,8 @@ pub struct Query {
     /// What one query may lease.
     pub memory_bytes_max: u64,
     pub lookback_delta_ms: i64,
+    /// Queries beyond it are logged.
+    pub slow: Duration,
     pub experimental_functions: bool,
     pub delayed_name_removal: bool,
 }
@@ -122,6 +126,8 @@ impl Config {
                 read_timeout: raw.get("web.read-timeout", value::positive_duration)?,
                 cors_origin: raw.get("web.cors.origin", value::regex)?,
                 page_title: raw.text("web.page-title").to_owned(),
+                admin_api: raw.get("web.enable-admin-api", value::switch)?,
+                lifecycle: raw.get("web.enable-lifecycle", value::switch)?,
             },
             storage: Storage {
                 path: raw.get("storage.path", value::path)?,
@@ -137,6 +143,7 @@ impl Config {
                 queued_max: raw.get("query.max-queued", value::count)?,
                 memory_bytes_max,
                 lookback_delta_ms: raw.get("query.lookback-delta", value::lookback_ms)?,
+                slow: raw.get("query.log-slower-than", value::duration)?,
                 experimental_functions: features.experimental_functions,
                 delayed_name_removal: features.delayed_name_removal,
             },

@@ -27,7 +27,10 @@ pub enum Origin {
     /// By this variable.
     Environment(String),
     /// By this key of this file.
-    File { key: String, path: String },
+    File {
+        key: String,
+        path: String,
+    },
     Default,
 }
 
@@ -54,7 +57,7 @@ pub struct Effective {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{origin}: {value:?} is not valid for {name}: expected {expected}{}", because(.why))]
-    BadValue { name: &'static str, origin: Origin, value: String, expected: &'static str, why: String },
+    BadValue { name: &'static str, origin: Origin, value: Box<str>, expected: &'static str, why: Box<str> },
     #[error("unknown key {key} in {path}: settings are named as flags are, see onggi serve --help")]
     UnknownKey { key: String, path: String },
     #[error("unknown environment variable {0}: no setting has this name, see onggi serve --help")]
@@ -131,9 +134,9 @@ impl Raw {
         parse(text).map_err(|why| ConfigError::BadValue {
             name,
             origin: self.values[name].1.clone(),
-            value: text.to_owned(),
+            value: text.into(),
             expected: table::find(name).map_or("", |setting| setting.expected),
-            why,
+            why: why.into(),
         })
     }
 

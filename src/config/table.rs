@@ -73,6 +73,15 @@ pub const SETTINGS: &[Setting] = &[
                limit (cgroup), or half of the machine's memory where there is none",
     },
     Setting {
+        name: "query.log-slower-than",
+        aliases: &[],
+        default: "10s",
+        value: "DURATION",
+        expected: "a duration such as 10s; 0 logs every query",
+        help: "Queries that took longer are logged with their text, and with the dashboard and panel where \
+               Grafana names them",
+    },
+    Setting {
         name: "query.lookback-delta",
         aliases: &[],
         default: "5m",
@@ -168,6 +177,22 @@ pub const SETTINGS: &[Setting] = &[
         value: "REGEX",
         expected: "a regular expression such as https?://(a|b)\\.example\\.com",
         help: "Origins whose pages may read answers, as a fully anchored regular expression",
+    },
+    Setting {
+        name: "web.enable-admin-api",
+        aliases: &[],
+        default: "false",
+        value: "",
+        expected: "true or false",
+        help: "Serves /api/v1/admin/tsdb/delete_series, by which whoever reaches this server can delete data",
+    },
+    Setting {
+        name: "web.enable-lifecycle",
+        aliases: &[],
+        default: "false",
+        value: "",
+        expected: "true or false",
+        help: "Serves /-/quit, by which whoever reaches this server can end it",
     },
     Setting {
         name: "web.enable-remote-write-receiver",

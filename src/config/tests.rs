@@ -95,7 +95,8 @@ fn prometheus_names_are_the_same_settings() {
     let text = refusal(&flags(&[("storage.tsdb.path", "/a"), ("storage.path", "/b")]), &[]);
     assert!(text.contains("--storage.tsdb.path") && text.contains("--storage.path"), "{text}");
 
-    let over = Config::load(&flags(&[("storage.path", "/b")]), variables(&[("ONGGI_STORAGE_TSDB_PATH", "/a")]));
+    let over =
+        Config::load(&flags(&[("storage.path", "/b")]), variables(&[("ONGGI_STORAGE_TSDB_PATH", "/a")]));
     assert_eq!(over.expect("a flag beats a variable").storage.path, PathBuf::from("/b"));
 }
 
@@ -186,7 +187,8 @@ fn bytes_have_units() {
 
 #[test]
 fn features_are_a_list() {
-    let features = value::features("promql-delayed-name-removal, promql-experimental-functions").expect("valid");
+    let features =
+        value::features("promql-delayed-name-removal, promql-experimental-functions").expect("valid");
     assert!(features.experimental_functions && features.delayed_name_removal);
     assert_eq!(value::features("").expect("valid"), value::Features::default());
     assert!(value::features("nope").is_err());

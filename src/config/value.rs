@@ -54,7 +54,8 @@ pub fn bytes(text: &str) -> Parsed<u64> {
         .find_map(|(unit, shift)| text.strip_suffix(unit).map(|number| (number, *shift)))
         .unwrap_or((text, 0));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let digits = |part: &str| !part.is_empty() && part.len() <= 19 && part.bytes().all(|b| b.is_ascii_digit());
+    let digits =
+        |part: &str| !part.is_empty() && part.len() <= 19 && part.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole) || !digits(fraction) {
         return Err("not a number of bytes".to_owned());
     }
@@ -148,6 +149,10 @@ pub fn log_format(text: &str) -> Parsed<LogFormat> {
         "json" => Ok(LogFormat::Json),
         _ => Err(String::new()),
     }
+}
+
+pub fn switch(text: &str) -> Parsed<bool> {
+    text.parse().map_err(|_| String::new())
 }
 
 /// For a switch that stands for something that is never off.

@@ -16,5 +16,5 @@ pub mod validate;
 #[cfg(test)]
 mod tests;
 
-pub use remote_write::{DecodeError, DecodeLimits, Protocol, decode};
+pub use remote_write::{DecodeError, DecodeLimits, Protocol, decode, decode_within};
 pub use validate::{LabelLimits, ValidationRules, validate};

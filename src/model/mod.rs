@@ -19,7 +19,7 @@ pub mod tenant;
 pub mod time;
 
 pub use exemplar::Exemplar;
-pub use histogram::{Counts, Histogram, ResetHint, Span};
+pub use histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, ResetHint, Span};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Metadata, MetricType};

@@ -67,7 +67,9 @@ impl AnchoredRegex {
         match &self.test {
             Test::Anything => true,
             Test::NotEmpty => !value.is_empty(),
-            Test::Literals(literals) => literals.binary_search_by(|literal| literal.as_str().cmp(value)).is_ok(),
+            Test::Literals(literals) => {
+                literals.binary_search_by(|literal| literal.as_str().cmp(value)).is_ok()
+            }
             Test::Regex(regex) => value.starts_with(&self.prefix) && regex.is_match(value.as_bytes()),
         }
     }

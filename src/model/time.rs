@@ -102,7 +102,7 @@ pub fn format_duration_ms(duration_ms: i64) -> String {
     for (name, unit_ms) in UNITS {
         let unit_ms = unit_ms.unsigned_abs();
         let whole_only = matches!(name, "y" | "w");
-        if whole_only && rest % unit_ms != 0 {
+        if whole_only && !rest.is_multiple_of(unit_ms) {
             continue;
         }
         let count = rest / unit_ms;

@@ -16,6 +16,12 @@ use super::syntax::{Expr, ParseOptions, ValueType, parse, resolve_durations};
 use super::value::{MatrixSeries, PointValue, QueryOutput, QueryStats, Value, VectorPoint};
 use crate::querier::{Querier, QueryGuard};
 
+/// Nodes on top of each other that fit any thread's stack.
+const HEIGHT_ON_CALLERS_STACK: usize = 32;
+
+/// What one level takes at most in an unoptimised build, with room to spare.
+const STACK_BYTES_PER_LEVEL: usize = 48 * 1024;
+
 /// How all queries are evaluated.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -127,16 +133,37 @@ impl Engine {
         if !matches!(expr.value_type(), ValueType::Scalar | ValueType::Vector) {
             return Err(PromqlError::RangeType(expr.value_type().documented()));
         }
-        let length_ms = end_ms
-            .checked_sub(start_ms)
-            .ok_or_else(|| PromqlError::Range("range is too long".to_owned()))?;
+        let length_ms =
+            end_ms.checked_sub(start_ms).ok_or_else(|| PromqlError::Range("range is too long".to_owned()))?;
         resolve_durations(query, &mut expr, step_ms, length_ms)?;
         let grid = StepGrid::range(start_ms, end_ms, step_ms)?;
         let task = Task { query, expr: &expr, grid, end_ms, step_ms, begun };
         self.run(querier, &task, options, guard)
     }
 
+    /// Evaluates on the caller's stack, or on one of its own where the query is too high for it.
     fn run(
+        &self,
+        querier: &dyn Querier,
+        task: &Task<'_>,
+        options: &QueryOptions,
+        guard: &QueryGuard,
+    ) -> Result<QueryOutput> {
+        let height = height(task.expr);
+        if height <= HEIGHT_ON_CALLERS_STACK {
+            return self.run_here(querier, task, options, guard);
+        }
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("query-deep".to_owned())
+                .stack_size(height * STACK_BYTES_PER_LEVEL)
+                .spawn_scoped(scope, || self.run_here(querier, task, options, guard))
+                .map_err(|error| PromqlError::evaluation(format!("no thread for a deep query: {error}")))?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn run_here(
         &self,
         querier: &dyn Querier,
         task: &Task<'_>,
@@ -188,6 +215,11 @@ impl Engine {
         };
         Ok(QueryOutput { value, warnings, infos, stats })
     }
+}
+
+/// Nodes on the longest way down.
+fn height(expr: &Expr) -> usize {
+    1 + expr.children().into_iter().map(height).max().unwrap_or(0)
 }
 
 /// One query.

@@ -150,7 +150,8 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_the_budget_has_no_room_for_is_told_to_come_back() {
         let memory = MemoryBudget::new("test", 4);
-        let error = read(&HeaderMap::new(), Body::from("12345"), limits(10), &memory).await.expect_err("full");
+        let error =
+            read(&HeaderMap::new(), Body::from("12345"), limits(10), &memory).await.expect_err("full");
         let response = error.into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(response.headers().contains_key(header::RETRY_AFTER));

@@ -114,7 +114,10 @@ impl Drop for OpenConnection {
 }
 
 /// Takes a connection only when there is a slot for it; until then it waits in the kernel.
-async fn accept(socket: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(
+    socket: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = socket.accept().await?;
     Ok((stream, slot))
@@ -138,7 +141,8 @@ mod tests {
     async fn running(connections_max: usize, header_timeout: Duration, finish_max: Duration) -> Running {
         let metrics = Arc::new(Metrics::new());
         let address = ([127, 0, 0, 1], 0).into();
-        let listener = Listener::bind(address, connections_max, header_timeout, metrics).await.expect("binds");
+        let listener =
+            Listener::bind(address, connections_max, header_timeout, metrics).await.expect("binds");
         let address = listener.local_address().expect("bound");
         let slow = || async {
             tokio::time::sleep(Duration::from_millis(300)).await;

@@ -82,7 +82,9 @@ impl QueryPool {
         let job_guard = Arc::clone(&guard);
         self.enqueue(Box::new(move || {
             let result = match job_guard.check() {
-                Ok(()) => catch_unwind(AssertUnwindSafe(|| work(&job_guard))).unwrap_or_else(|_| Err(panicked())),
+                Ok(()) => {
+                    catch_unwind(AssertUnwindSafe(|| work(&job_guard))).unwrap_or_else(|_| Err(panicked()))
+                }
                 Err(_) => Err(timed_out("query queue")),
             };
             drop(job_guard);
@@ -200,7 +202,7 @@ mod tests {
         assert!(pool.run(LONG, |_| Ok(())).await.is_ok());
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_full_queue_turns_away_and_a_dropped_request_cancels() {
         let pool = Arc::new(pool(1, 1));
         let (started, has_started) = mpsc::channel();
@@ -241,6 +243,9 @@ mod tests {
     async fn who_waits_past_his_deadline_is_told_so() {
         let pool = pool(1, 1);
         let error = pool.run(Duration::ZERO, |_| Ok(())).await.map(|_| ()).expect_err("too late");
-        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Timeout, "query timed out in query queue"));
+        assert_eq!(
+            (error.kind, error.message.as_str()),
+            (ErrorKind::Timeout, "query timed out in query queue")
+        );
     }
 }

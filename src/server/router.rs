@@ -12,7 +12,8 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::api::{
-    exemplars, federate, health, metadata, page, query, read, rules, self_metrics, series, status, text, write,
+    admin, exemplars, federate, health, metadata, page, query, read, rules, self_metrics, series, status,
+    text, write,
 };
 use super::middleware::{Cors, cors, count};
 use super::state::Shared;
@@ -32,6 +33,7 @@ pub fn router(state: Shared) -> Result<Router, RegexError> {
         .route("/", get(page::page))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
+        .route("/-/quit", post(admin::quit).put(admin::quit))
         .route("/version", get(health::version))
         .route("/metrics", get(self_metrics::self_metrics))
         .route("/federate", get(federate::federate));
@@ -39,6 +41,8 @@ pub fn router(state: Shared) -> Result<Router, RegexError> {
         let home = format!("{prefix}/");
         routes = Router::new()
             .nest(&prefix, routes)
+            // Nesting makes the prefix itself a route, not the prefix with a slash.
+            .route(&home.clone(), get(page::page))
             .route("/", get(|| async move { Redirect::temporary(&home) }));
     }
     Ok(routes
@@ -57,6 +61,7 @@ fn api() -> Router<Shared> {
         .route("/push", post(write::write))
         .route("/receive", post(write::write))
         .route("/read", post(read::read))
+        .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .merge(about())
 }
 

@@ -29,8 +29,10 @@ pub struct ServerState {
     pub started_ms: i64,
     /// Whether a signal has asked the process to leave.
     pub draining: AtomicBool,
-    /// Ends what would otherwise run for ever when the server stops.
+    /// Cancelled when no connection is to be taken any more.
     pub stopping: CancellationToken,
+    /// Cancelled when a request has asked the process to leave.
+    pub quit: CancellationToken,
 }
 
 /// The process' budget and the parts of it that the server leases from.

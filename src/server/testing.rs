@@ -90,6 +90,7 @@ impl TestServer {
             started_ms: NOW_MS,
             draining: AtomicBool::new(false),
             stopping: CancellationToken::new(),
+            quit: CancellationToken::new(),
             config,
         });
         let router = router(Arc::clone(&state)).expect("settings were valid");

@@ -28,6 +28,7 @@ struct FormatFile {
     format: u32,
     #[serde(default)]
     features_required: Vec<String>,
+    /// Random name of the directory, for whoever compares copies of it.
     id: String,
 }
 
@@ -35,8 +36,6 @@ struct FormatFile {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// Random name of the directory, made with it.
-    pub id: String,
     _lock: File,
 }
 
@@ -47,7 +46,7 @@ impl Directory {
         refuse_foreign(path)?;
         let lock = lock(&path.join("LOCK"))?;
         let format = path.join("FORMAT");
-        let id = if format.exists() { read_format(&format)? } else { create(path, &format)? };
+        if format.exists() { check_format(&format)? } else { create(path, &format)? }
         for folder in ["log", "db"] {
             let folder = path.join(folder);
             if !folder.exists() {
@@ -55,11 +54,7 @@ impl Directory {
             }
         }
         sync_folder(path)?;
-        Ok(Self { path: path.to_owned(), id, _lock: lock })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     pub fn log(&self) -> PathBuf {
@@ -103,7 +98,7 @@ fn lock(path: &Path) -> Result<File, StorageError> {
     }
 }
 
-fn read_format(path: &Path) -> Result<String, StorageError> {
+fn check_format(path: &Path) -> Result<(), StorageError> {
     let text = std::fs::read_to_string(path).map_err(io("read", path))?;
     let corrupt = |reason: String| StorageError::CorruptFormat { path: path.to_owned(), reason };
     let format: FormatFile = serde_json::from_str(&text).map_err(|e| corrupt(e.to_string()))?;
@@ -119,21 +114,20 @@ fn read_format(path: &Path) -> Result<String, StorageError> {
             features: format.features_required,
         });
     }
-    Ok(format.id)
+    Ok(())
 }
 
 /// Writes `FORMAT` so that it is whole or absent after a crash.
-fn create(folder: &Path, format: &Path) -> Result<String, StorageError> {
+fn create(folder: &Path, format: &Path) -> Result<(), StorageError> {
     let id = format!("{:032x}", super::random_u128());
-    let content = FormatFile { format: FORMAT, features_required: Vec::new(), id: id.clone() };
+    let content = FormatFile { format: FORMAT, features_required: Vec::new(), id };
     let text = serde_json::to_string(&content).expect("a struct of plain fields is JSON");
     let temporary = folder.join("FORMAT.new");
     let mut file = File::create(&temporary).map_err(io("create", &temporary))?;
     file.write_all(format!("{text}\n").as_bytes()).map_err(io("write", &temporary))?;
     file.sync_all().map_err(io("sync", &temporary))?;
     std::fs::rename(&temporary, format).map_err(io("rename", &temporary))?;
-    sync_folder(folder)?;
-    Ok(id)
+    sync_folder(folder)
 }
 
 /// Makes names in a folder durable.
@@ -156,9 +150,10 @@ mod tests {
         let first = Directory::open(&path).expect("create");
         assert!(matches!(Directory::open(&path), Err(StorageError::Locked { .. })));
 
-        let id = first.id.clone();
+        let format = std::fs::read(path.join("FORMAT")).expect("written");
         drop(first);
-        assert_eq!(Directory::open(&path).expect("open again").id, id);
+        drop(Directory::open(&path).expect("open again"));
+        assert_eq!(std::fs::read(path.join("FORMAT")).expect("still there"), format);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::directory::Directory;
 use super::error::{AppendError, StorageError};
-use super::flush::Sealed;
+use super::flush::{Sealed, SealedEpoch};
 use super::head::{Epoch, MetadataTable, Registry};
 use super::local::catalogue::{CatalogueBatch, Tombstone};
 use super::local::database::SharedDatabase;
@@ -81,7 +81,7 @@ pub struct Engine {
     /// The epoch that appends go to. Held for reading from the choice of the epoch until the frame
     /// is in the log, for writing by a seal: so a log file belongs to one epoch.
     active: RwLock<Arc<Epoch>>,
-    sealed: Mutex<Vec<(Arc<Epoch>, u64)>>,
+    sealed: Mutex<Vec<SealedEpoch>>,
     view_writer: Mutex<()>,
     next_part: AtomicU64,
     phase: Mutex<Phase>,
@@ -230,42 +230,41 @@ impl Engine {
             }
             view.epochs.push(EpochInView { epoch: Arc::clone(&next), last_file: None });
         });
-        self.sealed.lock().push((Arc::clone(&active), last_file));
+        self.sealed.lock().push(SealedEpoch { epoch: Arc::clone(&active), last_file });
         *active = next;
         Ok(())
     }
 
-    /// An epoch of replayed files: readable once the view has it, flushed with the next seal.
-    pub fn add_replayed(&self, epoch: &Arc<Epoch>, last_file: u64) {
-        self.change_view(|view| {
-            view.epochs.insert(0, EpochInView { epoch: Arc::clone(epoch), last_file: Some(last_file) });
-        });
-        self.sealed.lock().insert(0, (Arc::clone(epoch), last_file));
+    /// Epochs of replayed files, oldest first: readable from now on, flushed with the next seal.
+    pub fn add_replayed(&self, replayed: Vec<SealedEpoch>) {
+        let in_view =
+            |sealed: &SealedEpoch| EpochInView { epoch: Arc::clone(&sealed.epoch), last_file: Some(sealed.last_file) };
+        self.change_view(|view| drop(view.epochs.splice(0..0, replayed.iter().map(in_view))));
+        self.sealed.lock().splice(0..0, replayed);
     }
 
     /// The sealed epochs, oldest first; `None` where there is none.
     pub fn sealed(&self) -> Option<Sealed> {
-        let sealed = self.sealed.lock();
-        let last_file = sealed.last()?.1;
-        Some(Sealed { epochs: sealed.iter().map(|(epoch, _)| Arc::clone(epoch)).collect(), last_file })
+        let epochs = self.sealed.lock().clone();
+        (!epochs.is_empty()).then_some(Sealed { epochs })
     }
 
     /// Swaps flushed epochs for their parts.
     pub fn replace_epochs(&self, sealed: &Sealed, parts: Vec<Arc<Part>>) {
-        let flushed = |number: u64| sealed.epochs.iter().any(|epoch| epoch.number == number);
+        let flushed = |number: u64| sealed.epochs.iter().any(|sealed| sealed.epoch.number == number);
         self.change_view(|view| {
             view.epochs.retain(|e| !flushed(e.epoch.number));
             view.parts.extend(parts);
             view.parts.sort_by_key(|part| (part.entry.min_ms, part.entry.number));
         });
-        self.sealed.lock().retain(|(epoch, _)| !flushed(epoch.number));
+        self.sealed.lock().retain(|sealed| !flushed(sealed.epoch.number));
     }
 
     /// After a commit: forgets series that only the flushed epochs had, deletes covered log files.
     pub fn forget_and_unlink(&self, sealed: &Sealed) -> Result<(), StorageError> {
-        let newest = sealed.epochs.iter().map(|epoch| epoch.number).max().unwrap_or(0);
+        let newest = sealed.epochs.iter().map(|sealed| sealed.epoch.number).max().unwrap_or(0);
         self.registry.forget_unused(newest);
-        self.unlink_covered(sealed.last_file)
+        self.unlink_covered(sealed.last_file())
     }
 
     fn unlink_covered(&self, through: u64) -> Result<(), StorageError> {

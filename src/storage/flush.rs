@@ -21,7 +21,7 @@ use super::local::sst::SstSink;
 use super::local::{CatalogueBatch, PartEntry};
 use super::part::{PartOptions, PartSeries, PartWriter};
 use super::select::sort_exemplars;
-use super::view::Part;
+use super::view::{Hidden, Part};
 use crate::model::time::HOUR_MS;
 use crate::model::{METRIC_NAME, TenantId, TimeRange};
 
@@ -30,10 +30,23 @@ pub const WINDOW_MS: i64 = 2 * HOUR_MS;
 /// How many windows before the current one still get parts of their own.
 const RECENT_WINDOWS: i64 = 2;
 
-/// Sealed epochs, oldest first, and the last log file that went into them.
+/// Sealed epochs, oldest first, never none.
 pub struct Sealed {
-    pub epochs: Vec<Arc<Epoch>>,
+    pub epochs: Vec<SealedEpoch>,
+}
+
+/// An epoch and the last log file that went into it.
+#[derive(Clone)]
+pub struct SealedEpoch {
+    pub epoch: Arc<Epoch>,
     pub last_file: u64,
+}
+
+impl Sealed {
+    /// The last log file that the epochs cover.
+    pub fn last_file(&self) -> u64 {
+        self.epochs.iter().map(|sealed| sealed.last_file).max().unwrap_or(0)
+    }
 }
 
 /// One series of the flush with its slots in the epochs.
@@ -45,14 +58,14 @@ struct FlushSeries {
 /// Writes the epochs' parts and commits them. On an error nothing has changed but garbage that the
 /// next attempt or start removes; the epochs stay readable.
 pub fn flush(engine: &Engine, sealed: &Sealed) -> Result<(), StorageError> {
-    for epoch in &sealed.epochs {
-        epoch.wait_until_applied();
+    for sealed in &sealed.epochs {
+        sealed.epoch.wait_until_applied();
     }
     let metadata = engine.metadata.take_dirty();
     let result = write_parts(engine, sealed).and_then(|entries| {
         let batch = CatalogueBatch {
             live: entries.clone(),
-            covered: Some(Covered { through: sealed.last_file }),
+            covered: Some(Covered { through: sealed.last_file() }),
             metadata: metadata.clone(),
             ..CatalogueBatch::default()
         };
@@ -78,11 +91,12 @@ pub fn flush(engine: &Engine, sealed: &Sealed) -> Result<(), StorageError> {
 }
 
 fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, StorageError> {
-    let ranges: Vec<TimeRange> = sealed.epochs.iter().filter_map(|epoch| epoch.time_range()).collect();
+    let ranges: Vec<TimeRange> = sealed.epochs.iter().filter_map(|sealed| sealed.epoch.time_range()).collect();
     let all = all_series(&sealed.epochs);
     if all.is_empty() {
         return Ok(Vec::new());
     }
+    let view = engine.view.load_full();
     let now_ms = engine.clock.now_ms();
     let kinds = part_kinds(&ranges, now_ms);
     let first_part = engine.take_part_numbers(kinds.len() as u64);
@@ -97,7 +111,7 @@ fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, Stora
             sinks.iter_mut().map(|sink| PartWriter::new(sink, PartOptions::default())).collect();
         let mut columns = SampleColumns::default();
         for flushed in &all {
-            let whole = read_series(flushed, &sealed.epochs, &mut columns);
+            let whole = read_series(flushed, &sealed.epochs, &view.hidden, &mut columns);
             for (at, part_series) in split_by_kind(whole, &kinds) {
                 writers[at].add(&part_series).map_err(part_error(at))?;
             }
@@ -108,7 +122,7 @@ fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, Stora
     }
     let mut entries = Vec::new();
     let mut files = Vec::new();
-    let first_file = sealed.epochs.iter().map(|epoch| epoch.first_file).min().unwrap_or(sealed.last_file);
+    let first_file = sealed.epochs.iter().map(|sealed| sealed.epoch.first_file).min().unwrap_or(0);
     for (at, ((sink, summary), kind)) in sinks.into_iter().zip(summaries).zip(kinds).enumerate() {
         if summary.rows == 0 {
             continue;
@@ -130,7 +144,7 @@ fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, Stora
             exemplars: summary.exemplars,
             bytes,
             first_file,
-            last_file: sealed.last_file,
+            last_file: sealed.last_file(),
             created_ms: now_ms,
         });
     }
@@ -152,10 +166,10 @@ fn part_kinds(ranges: &[TimeRange], now_ms: i64) -> Vec<PartKind> {
 }
 
 /// Every series of the epochs in row order, equal label sets together.
-fn all_series(epochs: &[Arc<Epoch>]) -> Vec<FlushSeries> {
+fn all_series(epochs: &[SealedEpoch]) -> Vec<FlushSeries> {
     let mut slots: Vec<(usize, SeriesId, Arc<Series>)> = Vec::new();
-    for (at, epoch) in epochs.iter().enumerate() {
-        slots.extend(epoch.all_series().into_iter().map(|(id, series)| (at, id, series)));
+    for (at, sealed) in epochs.iter().enumerate() {
+        slots.extend(sealed.epoch.all_series().into_iter().map(|(id, series)| (at, id, series)));
     }
     slots.sort_by(|(_, _, a), (_, _, b)| row_order(a, b));
     let mut all: Vec<FlushSeries> = Vec::new();
@@ -177,12 +191,26 @@ fn row_order(a: &Series, b: &Series) -> Ordering {
         .then_with(|| a.labels.cmp(&b.labels))
 }
 
-fn read_series(flushed: &FlushSeries, epochs: &[Arc<Epoch>], columns: &mut SampleColumns) -> PartSeries {
+/// A series' samples of all epochs, joined. What is deleted is erased here: the part would mix it
+/// with samples that were written after the deletion.
+fn read_series(
+    flushed: &FlushSeries,
+    epochs: &[SealedEpoch],
+    hidden: &[Arc<Hidden>],
+    columns: &mut SampleColumns,
+) -> PartSeries {
     columns.clear();
-    let mut part = PartSeries::new(flushed.series.tenant.clone(), flushed.series.labels.clone());
+    let (tenant, labels) = (&flushed.series.tenant, &flushed.series.labels);
+    let mut part = PartSeries::new(tenant.clone(), labels.clone());
     for (at, id, series) in &flushed.slots {
-        epochs[*at].read(*id, series, TimeRange::ALL, columns);
-        epochs[*at].read_exemplars(*id, series, TimeRange::ALL, &mut part.exemplars);
+        let SealedEpoch { epoch, last_file } = &epochs[*at];
+        let (floats, histograms) = (columns.floats.len(), columns.histograms.len());
+        epoch.read(*id, series, TimeRange::ALL, columns);
+        epoch.read_exemplars(*id, series, TimeRange::ALL, &mut part.exemplars);
+        for range in hidden.iter().filter_map(|h| h.range_for(tenant, labels, Some(*last_file))) {
+            erase(&mut columns.floats, floats, |sample| range.contains(sample.timestamp_ms));
+            erase(&mut columns.histograms, histograms, |point| range.contains(point.timestamp_ms));
+        }
     }
     columns.join();
     sort_exemplars(&mut part.exemplars);
@@ -196,6 +224,15 @@ fn read_series(flushed: &FlushSeries, epochs: &[Arc<Epoch>], columns: &mut Sampl
     }
     part.histograms.append(&mut columns.histograms);
     part
+}
+
+/// Removes what is `gone` from the items after the first `kept`.
+fn erase<T>(items: &mut Vec<T>, kept: usize, gone: impl Fn(&T) -> bool) {
+    let mut at = 0;
+    items.retain(|item| {
+        at += 1;
+        at <= kept || !gone(item)
+    });
 }
 
 /// Cuts a series along the parts' times; gives only pieces that hold something.

@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::engine::Engine;
 use super::error::StorageError;
-use super::flush::{self, Sealed};
+use super::flush::{self, Sealed, SealedEpoch};
 use super::head::epoch::EpochWriter;
 use super::head::{Epoch, SeriesId};
 use super::log::{DecodedFrame, LogError, LogFileEntry, LogFileReader};
@@ -24,25 +24,30 @@ const SHARE_OF_HEAD: u64 = 4;
 pub fn replay(engine: &Engine, files: &[LogFileEntry]) -> Result<(), StorageError> {
     let began = std::time::Instant::now();
     let mut number = 1;
-    let mut epoch = None;
+    let mut open: Option<Arc<Epoch>> = None;
+    let mut replayed = Vec::new();
     for (at, file) in files.iter().enumerate() {
         if engine.is_closing() {
             // The log keeps everything: the next start replays it.
             return Ok(());
         }
-        let current: &Arc<Epoch> =
-            epoch.get_or_insert_with(|| Epoch::new(number, engine.clock.now_ms(), file.sequence, 0));
-        replay_file(engine, current, file, at + 1 == files.len())?;
-        if current.bytes() >= engine.options.head_bytes_max / SHARE_OF_HEAD {
-            let full = Sealed { epochs: vec![Arc::clone(current)], last_file: file.sequence };
-            flush::flush(engine, &full)?;
-            epoch = None;
+        let epoch = match open.take() {
+            Some(epoch) => epoch,
+            None => Epoch::new(number, engine.clock.now_ms(), file.sequence, 0),
+        };
+        replay_file(engine, &epoch, file, at + 1 == files.len())?;
+        let full = epoch.bytes() >= engine.options.head_bytes_max / SHARE_OF_HEAD;
+        if full || ends_at(engine, file.sequence) || at + 1 == files.len() {
+            replayed.push(SealedEpoch { epoch, last_file: file.sequence });
             number += 1;
+        } else {
+            open = Some(epoch);
+        }
+        if full {
+            flush::flush(engine, &Sealed { epochs: std::mem::take(&mut replayed) })?;
         }
     }
-    if let (Some(epoch), Some(last)) = (epoch, files.last()) {
-        engine.add_replayed(&epoch, last.sequence);
-    }
+    engine.add_replayed(replayed);
     engine.replayed();
     if !files.is_empty() {
         info!(
@@ -53,6 +58,12 @@ pub fn replay(engine: &Engine, files: &[LogFileEntry]) -> Result<(), StorageErro
         );
     }
     Ok(())
+}
+
+/// Whether a deletion reaches up to exactly this file: what comes after it is another epoch, so
+/// that the deletion does not hide it.
+fn ends_at(engine: &Engine, file: u64) -> bool {
+    engine.view.load().hidden.iter().any(|hidden| hidden.tombstone.through_file == file)
 }
 
 fn replay_file(engine: &Engine, epoch: &Epoch, file: &LogFileEntry, newest: bool) -> Result<(), StorageError> {

@@ -222,6 +222,9 @@ fn a_deletion_hides_at_once_and_what_is_written_again_stays() {
     store.append(batch_of("up", &[float(NOW_MS, 4.0)]));
     let check = |store: &Store| assert_eq!(store.select(&up, TimeRange::ALL)[0].values, [4.0, 6.0]);
     check(&store);
+    drop(store);
+    let store = Store::open(options(folder.path()));
+    check(&store);
     store.settle();
     check(&store);
     store.close();

@@ -17,9 +17,12 @@ pub fn init(level: Level, format: LogFormat) -> Result<(), TryInitError> {
             .layer()
             .with_writer(std::io::stderr)
             .boxed(),
-        LogFormat::Json => {
-            fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(std::io::stderr).boxed()
-        }
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(std::io::stderr)
+            .boxed(),
     };
     Registry::default().with(lines.with_filter(LevelFilter::from_level(level))).try_init()
 }

@@ -70,7 +70,10 @@ impl Metrics {
                 IntGauge::new("onggi_queries_queued", "Queries waiting for a thread.")
             }),
             queries_turned_away: declare(&registry, || {
-                IntCounter::new("onggi_queries_turned_away_total", "Queries refused because the queue was full.")
+                IntCounter::new(
+                    "onggi_queries_turned_away_total",
+                    "Queries refused because the queue was full.",
+                )
             }),
             registry,
         };

@@ -67,9 +67,8 @@ fn every_acknowledged_sample_survives_sigkill() {
             }
             server.kill();
             server.start_again();
-            let known = oracle.lock().unwrap().clone();
-            let client = server.client();
-            verified = known.verify(&client, "kill_samples").unwrap_or_else(|problem| {
+            let answer = Oracle::verify_beside_senders(&oracle, &server.client(), "kill_samples");
+            verified = answer.unwrap_or_else(|problem| {
                 panic!("after kill {number}: {problem}\n{}", server.log_tail());
             });
         }

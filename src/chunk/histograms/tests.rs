@@ -13,7 +13,10 @@ fn any_float() -> impl Strategy<Value = f64> {
 }
 
 fn spans() -> impl Strategy<Value = Vec<Span>> {
-    prop::collection::vec((any::<i32>(), any::<u32>()).prop_map(|(offset, length)| Span { offset, length }), 0..4)
+    prop::collection::vec(
+        (any::<i32>(), any::<u32>()).prop_map(|(offset, length)| Span { offset, length }),
+        0..4,
+    )
 }
 
 fn counts() -> impl Strategy<Value = Counts> {
@@ -39,15 +42,17 @@ fn histogram() -> impl Strategy<Value = Histogram> {
     let schema = prop_oneof![-4i32..9, Just(-53), any::<i32>()];
     let bounds = prop::collection::vec(any_float(), 0..4);
     (0u8..4, schema, any_float(), any_float(), spans(), spans(), bounds, counts()).prop_map(
-        |(hint, schema, zero_threshold, sum, positive_spans, negative_spans, custom_values, counts)| Histogram {
-            reset_hint: ResetHint::from_number(hint).expect("one of four"),
-            schema,
-            zero_threshold,
-            sum,
-            positive_spans,
-            negative_spans,
-            custom_values,
-            counts,
+        |(hint, schema, zero_threshold, sum, positive_spans, negative_spans, custom_values, counts)| {
+            Histogram {
+                reset_hint: ResetHint::from_number(hint).expect("one of four"),
+                schema,
+                zero_threshold,
+                sum,
+                positive_spans,
+                negative_spans,
+                custom_values,
+                counts,
+            }
         },
     )
 }
@@ -60,7 +65,9 @@ fn column() -> impl Strategy<Value = Vec<Histogram>> {
             histogram.sum = f64::from_bits(histogram.sum.to_bits().wrapping_add(at as u64));
             if let Counts::Integer { count, positive_deltas, .. } = &mut histogram.counts {
                 *count = count.wrapping_add(at as u64);
-                positive_deltas.iter_mut().for_each(|delta| *delta = delta.wrapping_add(step.wrapping_mul(at as i64)));
+                positive_deltas
+                    .iter_mut()
+                    .for_each(|delta| *delta = delta.wrapping_add(step.wrapping_mul(at as i64)));
             }
         }
         run

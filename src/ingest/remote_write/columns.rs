@@ -1,8 +1,8 @@
 //! The batch under construction, and what it may cost.
 //!
 //! Two bytes on the wire can be a whole element of a column, and a reference of one byte can
-//! repeat a text of megabytes where the batch owns its texts (exemplars, metadata). So every
-//! element is paid for before it is pushed, out of a purse that is a multiple of the body: a
+//! repeat a text of megabytes where the batch owns its texts (exemplars, metadata). So all room is
+//! paid for before it is allocated, out of a purse that is at most a multiple of the body: a
 //! request of bombs is refused, an honest one never notices.
 
 use bytes::Bytes;
@@ -18,12 +18,18 @@ pub const DECODED_PER_BODY_BYTE: usize = 16;
 /// What a request of any length may take on top.
 pub const DECODED_SLACK_BYTES: usize = 64 << 10;
 
+/// The most that the columns of a body may take.
+pub fn columns_bytes_max(body_bytes: usize) -> usize {
+    body_bytes.saturating_mul(DECODED_PER_BODY_BYTE).saturating_add(DECODED_SLACK_BYTES)
+}
+
+/// Elements that a column first makes room for.
+const FIRST_ROOM: usize = 16;
+
 /// A batch that is being filled, one series after the other.
 pub struct Columns {
     batch: SeriesBatch,
-    /// What is left in the purse.
-    left_bytes: usize,
-    limit_bytes: usize,
+    purse: Purse,
     /// Labels of the exemplar that is being read, kept for its capacity.
     exemplar_labels: Vec<LabelRef>,
 }
@@ -38,31 +44,23 @@ pub struct SeriesStart {
 }
 
 impl Columns {
-    pub fn new(tenant: TenantId, text: Bytes) -> Self {
-        let limit_bytes = text.len().saturating_mul(DECODED_PER_BODY_BYTE) + DECODED_SLACK_BYTES;
-        let batch = SeriesBatch::new(tenant, text);
-        Self { batch, left_bytes: limit_bytes, limit_bytes, exemplar_labels: Vec::new() }
+    pub fn new(tenant: TenantId, text: Bytes, limit_bytes: usize) -> Self {
+        let purse = Purse { left_bytes: limit_bytes, limit_bytes };
+        Self { batch: SeriesBatch::new(tenant, text), purse, exemplar_labels: Vec::new() }
     }
 
     pub fn into_batch(self) -> SeriesBatch {
         self.batch
     }
 
-    /// Pays for `bytes` that are about to be allocated.
-    #[inline]
+    /// Pays for `bytes` that are about to be allocated beside the columns.
     pub fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
-        match self.left_bytes.checked_sub(bytes) {
-            Some(left_bytes) => {
-                self.left_bytes = left_bytes;
-                Ok(())
-            }
-            None => Err(DecodeError::Expands { limit_bytes: self.limit_bytes }),
-        }
+        self.purse.pay(bytes)
     }
 
     /// Pays and makes room for series that were counted on the wire.
     pub fn expect_series(&mut self, count: usize) -> Result<(), DecodeError> {
-        self.pay(count.saturating_mul(size_of::<BatchSeries>()))?;
+        self.purse.pay(count.saturating_mul(size_of::<BatchSeries>()))?;
         self.batch.series.reserve_exact(count);
         Ok(())
     }
@@ -89,22 +87,17 @@ impl Columns {
 
     #[inline]
     pub fn push_label(&mut self, label: LabelRef) -> Result<(), DecodeError> {
-        self.pay(size_of::<LabelRef>())?;
-        self.batch.labels.push(label);
-        Ok(())
+        self.purse.push(&mut self.batch.labels, label)
     }
 
     #[inline]
     pub fn push_float(&mut self, sample: FloatSample) -> Result<(), DecodeError> {
-        self.pay(size_of::<FloatSample>())?;
-        self.batch.floats.push(sample);
-        Ok(())
+        self.purse.push(&mut self.batch.floats, sample)
     }
 
     pub fn push_histogram(&mut self, sample: HistogramSample) -> Result<(), DecodeError> {
-        self.pay(size_of::<HistogramSample>() + heap_bytes(&sample.histogram))?;
-        self.batch.histograms.push(sample);
-        Ok(())
+        self.purse.pay(heap_bytes(&sample.histogram))?;
+        self.purse.push(&mut self.batch.histograms, sample)
     }
 
     /// A label of the exemplar that [`Self::push_exemplar`] will complete.
@@ -113,17 +106,16 @@ impl Columns {
     }
 
     pub fn push_exemplar(&mut self, timestamp_ms: i64, value: f64) -> Result<(), DecodeError> {
-        let text_bytes: usize =
-            self.exemplar_labels.iter().map(|l| l.name.len as usize + l.value.len as usize).sum();
-        self.pay(size_of::<Exemplar>() + text_bytes)?;
+        let packed_bytes =
+            |label: &LabelRef| PACKED_OVERHEAD + label.name.len as usize + label.value.len as usize;
+        self.purse.pay(self.exemplar_labels.iter().map(packed_bytes).sum())?;
         let labels = exemplar_labels(&self.batch.text, &mut self.exemplar_labels);
         self.exemplar_labels.clear();
-        self.batch.exemplars.push(Exemplar { timestamp_ms, value, labels });
-        Ok(())
+        self.purse.push(&mut self.batch.exemplars, Exemplar { timestamp_ms, value, labels })
     }
 
-    pub fn push_metadata(&mut self, metadata: Metadata) {
-        self.batch.metadata.push(metadata);
+    pub fn push_metadata(&mut self, metadata: Metadata) -> Result<(), DecodeError> {
+        self.purse.push(&mut self.batch.metadata, metadata)
     }
 
     /// The labels pushed since `start`.
@@ -143,6 +135,46 @@ impl Columns {
         &mut self.batch.exemplars[start.exemplars..]
     }
 }
+
+/// What the room for a request is paid from.
+struct Purse {
+    left_bytes: usize,
+    limit_bytes: usize,
+}
+
+impl Purse {
+    fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
+        match self.left_bytes.checked_sub(bytes) {
+            Some(left_bytes) => {
+                self.left_bytes = left_bytes;
+                Ok(())
+            }
+            None => Err(DecodeError::Expands { limit_bytes: self.limit_bytes }),
+        }
+    }
+
+    #[inline]
+    fn push<T>(&mut self, column: &mut Vec<T>, item: T) -> Result<(), DecodeError> {
+        if column.len() == column.capacity() {
+            self.grow(column)?;
+        }
+        column.push(item);
+        Ok(())
+    }
+
+    /// Doubles a column, or gives it what the purse still holds.
+    #[cold]
+    fn grow<T>(&mut self, column: &mut Vec<T>) -> Result<(), DecodeError> {
+        let affordable = self.left_bytes / size_of::<T>();
+        let more = column.capacity().max(FIRST_ROOM).min(affordable).max(1);
+        self.pay(more * size_of::<T>())?;
+        column.reserve_exact(more);
+        Ok(())
+    }
+}
+
+/// Lengths that stand before name and value in the packed form of [`Labels`], at the most.
+const PACKED_OVERHEAD: usize = 10;
 
 /// What a histogram takes beside its own size.
 fn heap_bytes(histogram: &Histogram) -> usize {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::columns::Columns;
+use super::columns::{Columns, columns_bytes_max};
 use super::{DecodeError, Protocol, snappy, v1, v2};
 use crate::model::{SeriesBatch, TenantId};
 
@@ -31,9 +31,24 @@ pub fn decode(
     tenant: TenantId,
     limits: &DecodeLimits,
 ) -> Result<SeriesBatch, DecodeError> {
+    let columns_bytes = columns_bytes_max(snappy::declared_len(&body)?);
+    decode_within(protocol, body, tenant, limits, columns_bytes)
+}
+
+/// Decodes as [`decode`] does, into columns of at most `columns_bytes`.
+///
+/// A caller that leases memory first may try with what honest requests need and, should that end
+/// in [`DecodeError::Expands`], lease [`columns_bytes_max`] and try again.
+pub fn decode_within(
+    protocol: Protocol,
+    body: Bytes,
+    tenant: TenantId,
+    limits: &DecodeLimits,
+    columns_bytes: usize,
+) -> Result<SeriesBatch, DecodeError> {
     let text = snappy::decompress(&body, limits.decompressed_bytes_max)?;
     drop(body);
-    let mut columns = Columns::new(tenant, text.clone());
+    let mut columns = Columns::new(tenant, text.clone(), columns_bytes.min(columns_bytes_max(text.len())));
     match protocol {
         Protocol::V1 => v1::decode(&text, &mut columns)?,
         Protocol::V2 => v2::decode(&text, &mut columns)?,

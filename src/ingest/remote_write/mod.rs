@@ -22,8 +22,8 @@ mod v2;
 mod v2_metadata;
 mod wire;
 
-pub use columns::{DECODED_PER_BODY_BYTE, DECODED_SLACK_BYTES};
-pub use decode::{DecodeLimits, decode};
+pub use columns::{DECODED_PER_BODY_BYTE, DECODED_SLACK_BYTES, columns_bytes_max};
+pub use decode::{DecodeLimits, decode, decode_within};
 pub use error::{DecodeError, WireFault};
 pub use negotiate::{Protocol, Unsupported, negotiate};
 pub use snappy::declared_len;

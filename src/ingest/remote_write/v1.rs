@@ -6,7 +6,7 @@ use super::columns::Columns;
 use super::histogram::read_histogram;
 use super::wire::{Message, Value};
 use super::{DecodeError, Protocol};
-use crate::model::series_batch::LabelRef;
+use crate::model::series_batch::{LabelRef, TextRef};
 use crate::model::{FloatSample, Metadata, MetricType};
 
 /// Fills the columns from a decompressed request.
@@ -62,7 +62,36 @@ fn read_series(mut message: Message<'_>, columns: &mut Columns) -> Result<(), De
 }
 
 #[inline]
-fn read_label(mut message: Message<'_>) -> Result<LabelRef, DecodeError> {
+fn read_label(message: Message<'_>) -> Result<LabelRef, DecodeError> {
+    match plain_label(&message) {
+        Some(label) => Ok(label),
+        None => read_any_label(message),
+    }
+}
+
+/// A label as senders write it: name, then value, both shorter than 128 bytes. Labels are most of
+/// a request, and this takes a fraction of the time of walking over two fields.
+#[inline]
+fn plain_label(message: &Message<'_>) -> Option<LabelRef> {
+    const NAME_TAG: u8 = 0x0a;
+    const VALUE_TAG: u8 = 0x12;
+    let bytes = message.bytes();
+    let (name_head, rest) = bytes.split_first_chunk::<2>()?;
+    let (name, rest) = rest.split_at_checked(usize::from(name_head[1]))?;
+    let (value_head, value) = rest.split_first_chunk::<2>()?;
+    let is_plain = name_head[0] == NAME_TAG
+        && value_head[0] == VALUE_TAG
+        && name_head[1] < 0x80
+        && value_head[1] < 0x80
+        && value.len() == usize::from(value_head[1]);
+    let start = message.text_start().start;
+    is_plain.then(|| LabelRef {
+        name: TextRef { start: start + 2, len: name.len() as u32 },
+        value: TextRef { start: start + 4 + name.len() as u32, len: value.len() as u32 },
+    })
+}
+
+fn read_any_label(mut message: Message<'_>) -> Result<LabelRef, DecodeError> {
     let (mut name, mut value) = (message.text_start(), message.text_start());
     while let Some(field) = message.next_field()? {
         match (field.number, field.value) {
@@ -104,7 +133,7 @@ fn read_exemplar(mut message: Message<'_>, columns: &mut Columns) -> Result<(), 
 }
 
 fn read_metadata(mut message: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
-    columns.pay(size_of::<Metadata>() + LOSSY_GROWTH_MAX * message.bytes().len())?;
+    columns.pay(LOSSY_GROWTH_MAX * message.bytes().len())?;
     let mut metadata = Metadata {
         metric: String::new(),
         metric_type: MetricType::Unknown,
@@ -124,8 +153,7 @@ fn read_metadata(mut message: Message<'_>, columns: &mut Columns) -> Result<(), 
             _ => {}
         }
     }
-    columns.push_metadata(metadata);
-    Ok(())
+    columns.push_metadata(metadata)
 }
 
 /// The type behind a number, which is the same in both protocols. Enums have 32 bits.

@@ -40,6 +40,9 @@ pub fn read_metadata(
     Ok(())
 }
 
+/// What remembering a family takes: sets are at most three quarters full, and grow by doubling.
+const SEEN_BYTES: usize = 3 * size_of::<Seen>();
+
 /// The families of a request whose metadata was taken.
 pub struct Families<'a> {
     body: &'a [u8],
@@ -92,15 +95,14 @@ impl<'a> Families<'a> {
     fn take(&mut self, seen: Seen<'a>, columns: &mut Columns) -> Result<(), DecodeError> {
         let text_bytes =
             seen.family.len() + LOSSY_GROWTH_MAX * (seen.help.len as usize + seen.unit.len as usize);
-        columns.pay(size_of::<Metadata>() + size_of::<Seen>() + text_bytes)?;
+        columns.pay(SEEN_BYTES + text_bytes)?;
         self.seen.insert(seen);
         columns.push_metadata(Metadata {
             metric: seen.family.to_owned(),
             metric_type: seen.metric_type,
             help: lossy(self.bytes(seen.help)),
             unit: lossy(self.bytes(seen.unit)),
-        });
-        Ok(())
+        })
     }
 
     fn metric_name(&self, start: SeriesStart, columns: &Columns) -> Option<&'a str> {

@@ -11,7 +11,7 @@ use prost::Message;
 use super::random::{Random, request};
 use super::reference::{decode as decode_by_generated_types, series_of};
 use super::*;
-use crate::ingest::remote_write::{DECODED_PER_BODY_BYTE, DECODED_SLACK_BYTES};
+use crate::ingest::remote_write::columns_bytes_max;
 use crate::ingest::testing::compress;
 use crate::model::{Counts, Histogram};
 
@@ -152,8 +152,7 @@ fn receive_text(protocol: Protocol, text: &[u8]) {
 }
 
 fn check_batch(mut batch: SeriesBatch) {
-    // Columns double when they grow; what counts is what they hold.
-    let limit = DECODED_PER_BODY_BYTE * batch.text.len() + DECODED_SLACK_BYTES;
+    let limit = columns_bytes_max(batch.text.len());
     assert!(held_bytes(&batch) <= limit, "{} bytes of {}", held_bytes(&batch), batch.text.len());
     let sent = batch.written();
     let refusals = validate(&mut batch, &rules());
@@ -170,15 +169,19 @@ fn held_bytes(batch: &SeriesBatch) -> usize {
     let exemplars: usize = batch.exemplars.iter().map(|e| e.labels.as_bytes().len()).sum();
     let metadata: usize = batch.metadata.iter().map(|m| m.metric.len() + m.help.len() + m.unit.len()).sum();
     let histograms: usize = batch.histograms.iter().map(|h| heap_bytes(&h.histogram)).sum();
-    size_of_val(&batch.labels[..])
-        + size_of_val(&batch.series[..])
-        + size_of_val(&batch.floats[..])
-        + size_of_val(&batch.histograms[..])
-        + size_of_val(&batch.exemplars[..])
-        + size_of_val(&batch.metadata[..])
+    room_bytes(&batch.labels)
+        + room_bytes(&batch.series)
+        + room_bytes(&batch.floats)
+        + room_bytes(&batch.histograms)
+        + room_bytes(&batch.exemplars)
+        + room_bytes(&batch.metadata)
         + exemplars
         + metadata
         + histograms
+}
+
+fn room_bytes<T>(column: &Vec<T>) -> usize {
+    column.capacity() * size_of::<T>()
 }
 
 fn heap_bytes(histogram: &Histogram) -> usize {

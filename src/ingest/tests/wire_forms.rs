@@ -189,3 +189,21 @@ fn histograms_arrive_to_the_bit_by_both_protocols() {
         assert!(batch.histograms[0].histogram.same_bits(&histogram), "{protocol}");
     }
 }
+
+#[test]
+fn columns_take_no_more_than_they_are_given() {
+    let body = bytes::Bytes::from(series().body(Protocol::V2));
+    let decode = |columns_bytes| {
+        let limits = DecodeLimits::default();
+        crate::ingest::decode_within(
+            Protocol::V2,
+            body.clone(),
+            TenantId::anonymous(),
+            &limits,
+            columns_bytes,
+        )
+    };
+    assert!(decode(64 << 10).is_ok());
+    assert!(matches!(decode(100), Err(DecodeError::Expands { limit_bytes: 100 })));
+    assert!(matches!(decode(0), Err(DecodeError::Expands { limit_bytes: 0 })));
+}

@@ -57,9 +57,10 @@ impl ValidationRules {
 pub fn validate(batch: &mut SeriesBatch, rules: &ValidationRules) -> Refusals {
     let mut refusals = Refusals::default();
     let times = rules.times();
+    let is_ascii = labels::spans_ascii(&batch.text, &batch.labels);
     let mut series = std::mem::take(&mut batch.series);
     series.retain_mut(|series| {
-        let is_good = keep_good_labels(batch, series, rules, &mut refusals);
+        let is_good = keep_good_labels(batch, series, is_ascii, rules, &mut refusals);
         if is_good {
             samples::keep_good(batch, series, &times, &mut refusals);
         }
@@ -74,11 +75,12 @@ pub fn validate(batch: &mut SeriesBatch, rules: &ValidationRules) -> Refusals {
 fn keep_good_labels(
     batch: &mut SeriesBatch,
     series: &mut BatchSeries,
+    is_ascii: bool,
     rules: &ValidationRules,
     refusals: &mut Refusals,
 ) -> bool {
     let refs = &mut batch.labels[series.labels.start as usize..series.labels.end as usize];
-    match labels::canonicalize(&batch.text, refs, &rules.limits) {
+    match labels::canonicalize(&batch.text, refs, is_ascii, &rules.limits) {
         Ok(kept) => {
             series.labels.end = series.labels.start + kept as u32;
             true

@@ -380,7 +380,6 @@ impl<'a> Translator<'a> {
 
 /// `{n}`, `{n,}` or `{n,m}` at the start of the text: least, most (`None`: any number), length.
 /// A number too big to read is `None` within. Anything else is a plain brace.
-#[expect(clippy::type_complexity, reason = "read in one place")]
 fn braces(text: &str) -> Option<(Option<u32>, Option<Option<u32>>, usize)> {
     let (inner, _) = text.strip_prefix('{')?.split_once('}')?;
     let len = inner.len() + 2;

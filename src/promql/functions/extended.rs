@@ -15,7 +15,7 @@ pub fn extended_change(window: &Window<'_>, kind: RateKind, extension: Extension
     if smoothed {
         last = times[..newest].partition_point(|t| *t < end_ms);
     }
-    if times[last] <= start_ms {
+    if times[last] <= start_ms || times[first] > end_ms {
         return None;
     }
     let left = if smoothed && times[first] < start_ms {

@@ -73,9 +73,9 @@ fn parse_template(template: &str) -> Vec<Piece<'_>> {
             pieces.push(Piece::Text(&rest[..at]));
         }
         let after = &rest[at + 1..];
-        if after.starts_with('$') {
+        if let Some(tail) = after.strip_prefix('$') {
             pieces.push(Piece::Text(&after[..1]));
-            rest = &after[1..];
+            rest = tail;
             continue;
         }
         match reference(after) {

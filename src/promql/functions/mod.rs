@@ -131,7 +131,7 @@ impl Function {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::promql::syntax::functions::FUNCTIONS;
+    use crate::promql::syntax::FUNCTIONS;
 
     #[test]
     fn every_function_that_parses_is_implemented() {

@@ -3,14 +3,16 @@
 //! Chooses the kernel once per series, so that the walk over the windows is a tight loop, and adds
 //! the annotations that depend on what a window holds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::counter::{self, LastTwo};
 use super::{extended, over_time, quantile, rate, regression};
+use crate::model::ResetHint;
 use crate::promql::annotations::{Annotation, Notes, text};
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::histogram::{
-    Edition, FloatHistogram, HistogramMean, HistogramSum, Mismatch, Note, histogram_change, histogram_rate,
+    Edition, FloatHistogram, HistogramMean, HistogramSum, Note, histogram_change, histogram_rate,
 };
 use crate::promql::operators::samples::Samples;
 use crate::promql::operators::step_grid::StepGrid;
@@ -144,17 +146,19 @@ pub fn evaluate(
         }
         F::SumOverTime => walk(&mut |_, w| series.sum_or_mean(w, false)),
         F::AvgOverTime => walk(&mut |_, w| series.sum_or_mean(w, true)),
-        F::MaxOverTime => {
-            evaluate_windows(samples, grid, spec, |_, w| series.of_floats(w, over_time::max))
-        }
-        F::MinOverTime => {
-            evaluate_windows(samples, grid, spec, |_, w| series.of_floats(w, over_time::min))
-        }
+        F::MaxOverTime => evaluate_windows(samples, grid, spec, |_, w| series.of_floats(w, over_time::max)),
+        F::MinOverTime => evaluate_windows(samples, grid, spec, |_, w| series.of_floats(w, over_time::min)),
         F::StdvarOverTime => walk(&mut |_, w| series.of_floats(w, over_time::variance)),
         F::StddevOverTime => walk(&mut |_, w| series.of_floats(w, |v| over_time::variance(v).sqrt())),
         F::MadOverTime => {
             let mut buffer = Vec::new();
-            walk(&mut |_, w| series.of_floats(w, |v| over_time::median_deviation(v, &mut buffer)))
+            let nan_wins = call.edition == Edition::V3_14;
+            walk(&mut |_, w| {
+                series.of_floats(w, |values| match nan_wins && values.iter().any(|v| v.is_nan()) {
+                    true => f64::NAN,
+                    false => over_time::median_deviation(values, &mut buffer),
+                })
+            })
         }
         F::TsOfMaxOverTime => {
             walk(&mut |_, w| series.of_floats(w, |v| seconds(w.timestamps_ms[over_time::last_max(v)])))
@@ -166,11 +170,9 @@ pub fn evaluate(
             let mut buffer = Vec::new();
             walk(&mut |step, w| series.quantile(w, call.params[0][step], &mut buffer))
         }
-        F::CountOverTime => {
-            evaluate_windows(samples, grid, spec, |_, w| {
-                Point::Float((w.values.len() + w.histograms.len()) as f64)
-            })
-        }
+        F::CountOverTime => evaluate_windows(samples, grid, spec, |_, w| {
+            Point::Float((w.values.len() + w.histograms.len()) as f64)
+        }),
         F::PresentOverTime => evaluate_windows(samples, grid, spec, |_, _| Point::Float(1.0)),
         F::FirstOverTime => walk(&mut |_, w| first(w)),
         F::LastOverTime => walk(&mut |_, w| last(w)),
@@ -199,8 +201,7 @@ pub fn evaluate(
         }),
         F::PredictLinear => walk(&mut |step, w| {
             series.of_two_floats(w, |w| {
-                let (slope, intercept) =
-                    regression::linear_regression(w.timestamps_ms, w.values, w.time_ms);
+                let (slope, intercept) = regression::linear_regression(w.timestamps_ms, w.values, w.time_ms);
                 slope * call.params[0][step] + intercept
             })
         }),
@@ -364,11 +365,20 @@ impl SeriesCall<'_> {
     }
 }
 
+fn marked_as_reset(histogram: &FloatHistogram) -> FloatHistogram {
+    FloatHistogram { reset_hint: ResetHint::Reset, ..histogram.clone() }
+}
+
 /// Native histograms.
 impl SeriesCall<'_> {
     fn histogram_rate(&mut self, window: &Window<'_>, kind: rate::RateKind) -> Point {
-        let points: Vec<(i64, &FloatHistogram)> =
-            window.histograms.iter().map(|h| (h.timestamp_ms, &*h.histogram)).collect();
+        let restarted = self.restarted(window);
+        let points: Vec<(i64, &FloatHistogram)> = window
+            .histograms
+            .iter()
+            .enumerate()
+            .map(|(at, h)| (h.timestamp_ms, restarted.get(&at).unwrap_or(&h.histogram)))
+            .collect();
         let (change, notes) = histogram_rate(&points, kind.counter, self.call.edition);
         for note in notes {
             self.tell(note);
@@ -377,8 +387,7 @@ impl SeriesCall<'_> {
             return Point::None;
         };
         let start_count = first.histogram.count;
-        let zero_share =
-            (change.count > 0.0 && start_count >= 0.0).then(|| start_count / change.count);
+        let zero_share = (change.count > 0.0 && start_count >= 0.0).then(|| start_count / change.count);
         let intervals = window.histograms.len() - 1;
         let factor = rate::extrapolation_factor(
             window,
@@ -392,6 +401,16 @@ impl SeriesCall<'_> {
         Point::Histogram(Arc::new(change))
     }
 
+    /// Histograms that, by their start timestamps, follow a reset: they say so themselves then.
+    fn restarted(&self, window: &Window<'_>) -> BTreeMap<usize, FloatHistogram> {
+        let is_reset = |at: &usize| {
+            let (before, now) = (&window.histograms[at - 1], &window.histograms[*at]);
+            rate::is_start_reset(before.start_ms, before.timestamp_ms, now.start_ms, now.timestamp_ms)
+        };
+        let resets = (1..window.histograms.len()).filter(|at| self.call.use_starts && is_reset(at));
+        resets.map(|at| (at, marked_as_reset(&window.histograms[at].histogram))).collect()
+    }
+
     /// `irate` and `idelta`, of either kind of sample.
     fn last_change(&mut self, window: &Window<'_>, per_second: bool) -> Point {
         match counter::last_two(window, self.call.use_starts) {
@@ -403,12 +422,8 @@ impl SeriesCall<'_> {
                 Point::Float(if per_second { change / seconds(interval_ms) } else { change })
             }
             LastTwo::Histograms { before, now, reset_by_start, interval_ms } => {
-                let fresh = FloatHistogram {
-                    schema: now.schema,
-                    custom_values: now.custom_values.clone(),
-                    ..FloatHistogram::default()
-                };
-                let before = if per_second && reset_by_start { &fresh } else { before };
+                let restarted = reset_by_start.then(|| marked_as_reset(now));
+                let now = restarted.as_ref().unwrap_or(now);
                 let (change, notes) = histogram_change(before, now, per_second, self.call.edition);
                 for note in notes {
                     self.tell(note);
@@ -424,14 +439,14 @@ impl SeriesCall<'_> {
 
     fn histogram_sum_or_mean(&mut self, window: &Window<'_>, mean: bool) -> Point {
         let Some((first, rest)) = window.histograms.split_first() else { return Point::None };
-        let rest = rest.iter().map(|h| &*h.histogram);
+        let mut rest = rest.iter().map(|h| &*h.histogram);
         let edition = self.call.edition;
         let result = if mean {
             let mut mean = HistogramMean::new(&first.histogram, edition);
-            rest.map(|h| mean.add(h)).collect::<std::result::Result<(), Mismatch>>().map(|()| mean.finish())
+            rest.try_for_each(|h| mean.add(h)).map(|()| mean.finish())
         } else {
             let mut sum = HistogramSum::new(&first.histogram, edition);
-            rest.map(|h| sum.add(h)).collect::<std::result::Result<(), Mismatch>>().map(|()| sum.finish())
+            rest.try_for_each(|h| sum.add(h)).map(|()| sum.finish())
         };
         match result {
             Ok((histogram, notes)) => {

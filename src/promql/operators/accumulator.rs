@@ -32,7 +32,10 @@ pub struct Accumulator {
 }
 
 enum States {
-    Sum { sums: Vec<f64>, compensations: Vec<f64> },
+    Sum {
+        sums: Vec<f64>,
+        compensations: Vec<f64>,
+    },
     Mean(Vec<KahanMean>),
     /// `count` and `group`.
     Count(Vec<f64>),

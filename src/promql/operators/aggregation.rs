@@ -36,9 +36,7 @@ impl Evaluator<'_> {
             Some(param) => Some(self.scalar(param, grid)?),
             None => None,
         };
-        if let (AggregateOp::Quantile, Some(values), Some(node)) =
-            (aggregate.op, &param, &aggregate.param)
-        {
+        if let (AggregateOp::Quantile, Some(values), Some(node)) = (aggregate.op, &param, &aggregate.param) {
             self.check_quantiles(values, node.span);
         }
         let folding = Folding {

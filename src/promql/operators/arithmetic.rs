@@ -146,10 +146,10 @@ fn combine_cells(
 ) -> (Vec<f64>, Option<HistogramColumn>) {
     let mut floats = vec![ABSENT; steps];
     let mut histograms: Option<HistogramColumn> = None;
-    for step in 0..steps {
+    for (step, float) in floats.iter_mut().enumerate() {
         match combine_cell(operation, left.cell(step), right.cell(step), notes) {
             Outcome::None => {}
-            Outcome::Float(value) => floats[step] = value,
+            Outcome::Float(value) => *float = value,
             Outcome::Histogram(value) => {
                 histograms.get_or_insert_with(|| vec![None; steps])[step] = Some(value);
             }

@@ -68,8 +68,8 @@ impl Evaluator<'_> {
                 let (histograms, bytes) = self.histograms(&call.args[0], grid)?;
                 vector_bytes = bytes;
                 for values in &quantiles {
-                    let span = call.args[0].span;
-                    let answers = self.answer(&histograms, Question::Quantile(values), span, span, grid)?;
+                    let answers =
+                        self.answer(&histograms, Question::Quantile(values), call.args[0].span, grid)?;
                     for answer in answers {
                         spread_by_quantile(answer, label, values, &mut results);
                     }
@@ -81,16 +81,15 @@ impl Evaluator<'_> {
                 let (histograms, bytes) = self.histograms(&call.args[2], grid)?;
                 vector_bytes = bytes;
                 let question = Question::Fraction { lower: &lower, upper: &upper };
-                let spans = (call.args[0].span, call.args[2].span);
-                results = self.answer(&histograms, question, spans.0, spans.1, grid)?;
+                results = self.answer(&histograms, question, call.args[2].span, grid)?;
             }
             _ => {
                 let values = self.scalar(&call.args[0], grid)?;
                 self.check_quantiles_per_step(&values, call.args[0].span);
                 let (histograms, bytes) = self.histograms(&call.args[1], grid)?;
                 vector_bytes = bytes;
-                let spans = (call.args[0].span, call.args[1].span);
-                results = self.answer(&histograms, Question::Quantile(&values), spans.0, spans.1, grid)?;
+                let question = Question::Quantile(&values);
+                results = self.answer(&histograms, question, call.args[1].span, grid)?;
             }
         }
         let delayed = self.settings.delayed_name_removal;
@@ -139,14 +138,12 @@ impl Evaluator<'_> {
         Ok((histograms, bytes))
     }
 
-    /// The answer of every histogram, native ones first. `span` is where remarks about an answer
-    /// point, `vector_span` where those about its buckets do.
+    /// The answer of every histogram, native ones first. Remarks point to the vector.
     fn answer(
         &self,
         histograms: &Histograms,
         question: Question<'_>,
         span: Span,
-        vector_span: Span,
         grid: &StepGrid,
     ) -> Result<Vec<SeriesColumn>> {
         let mut notes = Notes::default();
@@ -159,7 +156,7 @@ impl Evaluator<'_> {
         for at in &histograms.bad {
             let labels = &histograms.columns[*at].labels;
             let le = labels.get(BUCKET_LABEL).unwrap_or("");
-            notes.warn(text::bad_bucket_label(&named(labels), le), vector_span);
+            notes.warn(text::bad_bucket_label(&named(labels), le), span);
         }
         // Steps at which a classic histogram meets a native one.
         let mut conflicts: HashMap<usize, Vec<bool>> = HashMap::new();
@@ -173,7 +170,7 @@ impl Evaluator<'_> {
                 if let Some(number) = classic
                     && histograms.has_classic(number, step)
                 {
-                    notes.warn(text::mixed_classic_native(&named(&column.labels)), vector_span);
+                    notes.warn(text::mixed_classic_native(&named(&column.labels)), span);
                     conflicts.entry(number).or_insert_with(|| vec![false; grid.count])[step] = true;
                     continue;
                 }
@@ -206,7 +203,7 @@ impl Evaluator<'_> {
                     ask_classic(question, step, &mut buckets, self.settings.edition);
                 if forced {
                     let name = named(&classic.labels);
-                    notes.add(Annotation::of_histogram(Note::ForcedMonotonicity, &name, vector_span));
+                    notes.add(Annotation::of_histogram(Note::ForcedMonotonicity, &name, span));
                 }
             }
             results.push(result);

@@ -19,6 +19,9 @@ use crate::querier::{SelectHints, SelectRequest};
 
 const TARGET_INFO: &str = "target_info";
 
+/// What names of info series look like, where only exclusions are given.
+const INFO_NAMES: &str = ".+_info";
+
 /// Labels by which a series finds its info series.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
@@ -44,11 +47,17 @@ impl Evaluator<'_> {
             1 => default_name.iter().collect(),
             _ => names.clone(),
         };
+        let edition = self.settings.edition;
+        // Since 3.14, a matcher that only excludes names makes no series an info series.
+        let names_info = match edition {
+            Edition::V3_5 => !ignored.is_empty(),
+            Edition::V3_14 => ignored.iter().any(|m| is_positive(m)),
+        };
         let is_info = |labels: &Labels| {
             let name = labels.metric_name().unwrap_or("");
-            !ignored.is_empty() && ignored.iter().all(|m| m.matches(name))
+            names_info && ignored.iter().all(|m| m.matches(name))
         };
-        let shift = shift_of(&call.args[0]);
+        let shift = shift_of(&call.args[0], edition);
         let fetched = self.fetch_info(&base, &is_info, &names, &data, shift, grid)?;
         let result = self.enrich(base, &is_info, &fetched, &data_matchers, grid)?;
         let result = merge_same_labels(result)?;
@@ -77,9 +86,7 @@ impl Evaluator<'_> {
                 continue;
             }
             let pattern = values.into_iter().map(regex::escape).collect::<Vec<_>>().join("|");
-            let matcher = Matcher::new(label, MatchOp::Regex, &pattern)
-                .map_err(|error| PromqlError::evaluation(error.to_string()))?;
-            matchers.push(matcher);
+            matchers.push(new_matcher(label, &pattern)?);
         }
         if matchers.is_empty() {
             return Ok(Vec::new());
@@ -87,6 +94,8 @@ impl Evaluator<'_> {
         matchers.extend(data.iter().chain(names).map(|m| (*m).clone()));
         if names.is_empty() {
             matchers.push(Matcher::equal(METRIC_NAME, TARGET_INFO));
+        } else if self.settings.edition == Edition::V3_14 && !names.iter().any(|m| is_positive(m)) {
+            matchers.push(new_matcher(METRIC_NAME, INFO_NAMES)?);
         }
         let lookback_ms = self.settings.lookback_ms;
         let range = TimeRange::new(
@@ -132,8 +141,7 @@ impl Evaluator<'_> {
             let of_metric = by_metric.entry(series.labels.metric_name().unwrap_or("")).or_default();
             of_metric.entry(identity(&series.labels)).or_default().push(at);
         }
-        let must_match =
-            data_matchers.values().flatten().any(|matcher| !matcher.matches_empty());
+        let must_match = data_matchers.values().flatten().any(|matcher| !matcher.matches_empty());
         let mut results = Vec::new();
         for series in base {
             self.guard.check()?;
@@ -157,7 +165,8 @@ impl Evaluator<'_> {
                 let output = match outputs.get(&found) {
                     Some(output) => *output,
                     None => {
-                        let labels = self.enriched_labels(&series, info, &found, data_matchers, must_match)?;
+                        let labels =
+                            self.enriched_labels(&series, info, &found, data_matchers, must_match)?;
                         let output = labels.map(|labels| {
                             results.push(SeriesColumn::absent(labels, grid.count));
                             results.len() - 1
@@ -168,7 +177,9 @@ impl Evaluator<'_> {
                 };
                 match (output, cell) {
                     (Some(at), Cell::Float(value)) => results[at].set_float(step, value),
-                    (Some(at), Cell::Histogram(h)) => results[at].set_histogram(step, std::sync::Arc::clone(h)),
+                    (Some(at), Cell::Histogram(h)) => {
+                        results[at].set_histogram(step, std::sync::Arc::clone(h))
+                    }
                     _ => {}
                 }
             }
@@ -247,19 +258,34 @@ fn identity(labels: &Labels) -> Labels {
     Labels::from_sorted(labels.iter().filter(|(name, _)| IDENTIFYING.contains(name)))
 }
 
-/// From where the first selector of an expression looks.
-fn shift_of(node: &Node) -> Shift {
-    fn find(node: &Node) -> Option<Shift> {
+fn is_positive(matcher: &Matcher) -> bool {
+    matches!(matcher.op, MatchOp::Equal | MatchOp::Regex)
+}
+
+fn new_matcher(name: &str, pattern: &str) -> Result<Matcher> {
+    Matcher::new(name, MatchOp::Regex, pattern).map_err(|error| PromqlError::evaluation(error.to_string()))
+}
+
+/// From where the first selector of an expression looks; since 3.14 through subqueries too.
+fn shift_of(node: &Node, edition: Edition) -> Shift {
+    fn find(node: &Node, edition: Edition) -> Option<Shift> {
         match &node.kind {
             NodeKind::Vector(selector) => Some(selector.shift),
             NodeKind::Matrix(matrix) => Some(matrix.selector.shift),
-            NodeKind::Subquery(subquery) => find(&subquery.expr),
-            NodeKind::Call(call) => call.args.iter().find_map(find),
-            NodeKind::Aggregate(aggregate) => find(&aggregate.expr),
-            NodeKind::Binary(binary) => find(&binary.lhs).or_else(|| find(&binary.rhs)),
-            NodeKind::Negate(inner) => find(inner),
+            NodeKind::Subquery(subquery) => {
+                let inner = find(&subquery.expr, edition)?;
+                if edition == Edition::V3_5 || inner.at_ms.is_some() {
+                    return Some(inner);
+                }
+                let offset_ms = inner.offset_ms.saturating_add(subquery.shift.offset_ms);
+                Some(Shift { offset_ms, at_ms: subquery.shift.at_ms })
+            }
+            NodeKind::Call(call) => call.args.iter().find_map(|arg| find(arg, edition)),
+            NodeKind::Aggregate(aggregate) => find(&aggregate.expr, edition),
+            NodeKind::Binary(binary) => find(&binary.lhs, edition).or_else(|| find(&binary.rhs, edition)),
+            NodeKind::Negate(inner) => find(inner, edition),
             NodeKind::Number(_) | NodeKind::String(_) => None,
         }
     }
-    find(node).unwrap_or_default()
+    find(node, edition).unwrap_or_default()
 }

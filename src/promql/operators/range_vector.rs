@@ -24,8 +24,7 @@ impl Evaluator<'_> {
                     Extension::Anchored => (spec.lookback_ms, 0),
                     Extension::Smoothed => (spec.lookback_ms, spec.lookback_ms),
                 };
-                let (low_ms, high_ms) =
-                    (start_ms.saturating_sub(before_ms), end_ms.saturating_add(after_ms));
+                let (low_ms, high_ms) = (start_ms.saturating_sub(before_ms), end_ms.saturating_add(after_ms));
                 let inside = |time_ms: i64| low_ms < time_ms && time_ms <= high_ms;
                 let from = samples.timestamps_ms.partition_point(|t| *t <= low_ms);
                 let to = samples.timestamps_ms.partition_point(|t| *t <= high_ms).max(from);

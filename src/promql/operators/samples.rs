@@ -53,8 +53,11 @@ impl From<Series> for Samples {
 impl Samples {
     pub fn bytes(&self) -> u64 {
         let floats = (self.timestamps_ms.len() + self.values.len() + self.starts_ms.len()) * 8;
-        let histograms: usize =
-            self.histograms.iter().map(|h| size_of::<HistogramSample>() + h.histogram.sample_weight() * 16).sum();
+        let histograms: usize = self
+            .histograms
+            .iter()
+            .map(|h| size_of::<HistogramSample>() + h.histogram.sample_weight() * 16)
+            .sum();
         (size_of::<Self>() + floats + histograms) as u64
     }
 

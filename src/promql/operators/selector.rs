@@ -54,9 +54,7 @@ impl Evaluator<'_> {
         };
         self.fetched.read(selector.slot, &mut |batch| {
             let columns = match batch {
-                Batch::Owned(series) => {
-                    self.try_map(series, grid.count, |samples, _| evaluate(&samples))?
-                }
+                Batch::Owned(series) => self.try_map(series, grid.count, |samples, _| evaluate(&samples))?,
                 Batch::Shared(held, range) => {
                     self.try_map(range.collect(), grid.count, |at, _| evaluate(&held[at]))?
                 }

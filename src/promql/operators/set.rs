@@ -100,11 +100,7 @@ mod tests {
         check(BinaryOp::Unless, &[("a", [None, Some(1.0)]), ("b", [Some(2.0), Some(2.0)])]);
         check(
             BinaryOp::Or,
-            &[
-                ("a", [Some(1.0), Some(1.0)]),
-                ("b", [Some(2.0), Some(2.0)]),
-                ("c", [Some(9.0), Some(9.0)]),
-            ],
+            &[("a", [Some(1.0), Some(1.0)]), ("b", [Some(2.0), Some(2.0)]), ("c", [Some(9.0), Some(9.0)])],
         );
     }
 }

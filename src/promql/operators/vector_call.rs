@@ -6,7 +6,7 @@ use super::column::{ABSENT, SeriesColumn, is_absent};
 use super::evaluator::{Evaluator, Sink, bytes_of};
 use super::merge::{has_duplicates, merge_same_labels};
 use super::step_grid::StepGrid;
-use crate::model::{Labels, MatchOp, METRIC_NAME, Matcher};
+use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher};
 use crate::promql::annotations::{Annotation, Notes, text};
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::functions::label::{LabelEdit, join, replacement};
@@ -198,7 +198,8 @@ impl Evaluator<'_> {
     pub fn absent_over_time(&self, call: &Call, grid: &StepGrid, sink: Sink<'_>) -> Result<()> {
         let arg = &call.args[0];
         let extension = super::call::extension_of(arg);
-        crate::promql::functions::range::RangeFunction::PresentOverTime.check_extension(extension, call.name)?;
+        crate::promql::functions::range::RangeFunction::PresentOverTime
+            .check_extension(extension, call.name)?;
         let mut floats = vec![1.0; grid.count];
         self.stream_ranges(arg, grid, &mut |batch, spec| {
             for series in &batch {
@@ -279,7 +280,14 @@ impl Evaluator<'_> {
         Ok(())
     }
 
-    fn sort(&self, node: &Node, call: &Call, descending: bool, grid: &StepGrid, sink: Sink<'_>) -> Result<()> {
+    fn sort(
+        &self,
+        node: &Node,
+        call: &Call,
+        descending: bool,
+        grid: &StepGrid,
+        sink: Sink<'_>,
+    ) -> Result<()> {
         self.warn_of_order(node);
         let mut columns = self.vector(&call.args[0], grid)?;
         let bytes = bytes_of(&columns);
@@ -358,10 +366,7 @@ fn statistic(stat: HistogramStat) -> fn(&FloatHistogram) -> f64 {
 pub fn string(node: &Node) -> Result<&str> {
     match &node.kind {
         NodeKind::String(text) => Ok(text),
-        _ => Err(PromqlError::evaluation(format!(
-            "expected a string, got {}",
-            node.value_type.documented()
-        ))),
+        _ => Err(PromqlError::evaluation(format!("expected a string, got {}", node.value_type.documented()))),
     }
 }
 

@@ -148,21 +148,21 @@ impl Matching<'_> {
         Ok(())
     }
 
-    /// What stands in for a missing element of the "one" side.
+    /// What stands in for a missing element of the "one" side: as upstream, `fill_right` also
+    /// where `group_right` makes that the left one.
     fn fill_of_one(&self) -> Option<f64> {
-        if self.swapped { self.matching.fill_left } else { self.matching.fill_right }
+        self.matching.fill_right
     }
 
     fn fill_of_many(&self) -> Option<f64> {
-        if self.swapped { self.matching.fill_right } else { self.matching.fill_left }
+        self.matching.fill_left
     }
 
     fn pair(&self, many: &SeriesColumn, one: &SeriesColumn, notes: &mut Notes) -> Paired {
         let (left, right) = if self.swapped { (one, many) } else { (many, one) };
         let (floats, histograms) = combine(self.operation, Side::Column(left), Side::Column(right), notes);
         let labels = self.result_labels(&many.labels, &one.labels);
-        let column =
-            SeriesColumn { labels, drop_name: self.operation.return_bool, floats, histograms };
+        let column = SeriesColumn { labels, drop_name: self.operation.return_bool, floats, histograms };
         let met = (0..self.steps).map(|step| many.is_present(step) && one.is_present(step)).collect();
         Paired { column, met }
     }
@@ -231,8 +231,10 @@ impl Matching<'_> {
                     if element.is_empty() {
                         continue;
                     }
-                    let mut stand_in =
-                        SeriesColumn::floats(signature(&element.labels, self.matching), vec![fill; self.steps]);
+                    let mut stand_in = SeriesColumn::floats(
+                        signature(&element.labels, self.matching),
+                        vec![fill; self.steps],
+                    );
                     for step in 0..self.steps {
                         if !element.is_present(step) {
                             stand_in.floats[step] = ABSENT;

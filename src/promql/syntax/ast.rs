@@ -168,7 +168,12 @@ impl Drop for Binary {
     fn drop(&mut self) {
         let leaf = || {
             let number = NumberLiteral { value: 0.0, is_duration: false };
-            Expr { kind: ExprKind::Number(number), span: Span::default(), value_type: ValueType::Scalar, height: 1 }
+            Expr {
+                kind: ExprKind::Number(number),
+                span: Span::default(),
+                value_type: ValueType::Scalar,
+                height: 1,
+            }
         };
         let mut lhs = std::mem::replace(&mut *self.lhs, leaf());
         while let ExprKind::Binary(binary) = &mut lhs.kind {
@@ -338,12 +343,7 @@ impl AggregateOp {
     pub fn has_param(self) -> bool {
         matches!(
             self,
-            Self::TopK
-                | Self::BottomK
-                | Self::CountValues
-                | Self::Quantile
-                | Self::LimitK
-                | Self::LimitRatio
+            Self::TopK | Self::BottomK | Self::CountValues | Self::Quantile | Self::LimitK | Self::LimitRatio
         )
     }
 
@@ -418,12 +418,7 @@ impl BinaryOp {
     pub fn is_comparison(self) -> bool {
         matches!(
             self,
-            Self::Equal
-                | Self::NotEqual
-                | Self::Less
-                | Self::Greater
-                | Self::LessEqual
-                | Self::GreaterEqual
+            Self::Equal | Self::NotEqual | Self::Less | Self::Greater | Self::LessEqual | Self::GreaterEqual
         )
     }
 

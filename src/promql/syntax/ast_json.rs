@@ -60,7 +60,7 @@ fn binary_chain_json(expr: &Expr) -> Value {
         spine.push(binary);
         lowest = &binary.lhs;
     }
-    spine.into_iter().rev().fold(ast_json(lowest), |lhs, binary| binary_json(lhs, binary))
+    spine.into_iter().rev().fold(ast_json(lowest), binary_json)
 }
 
 fn binary_json(lhs: Value, binary: &Binary) -> Value {

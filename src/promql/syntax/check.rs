@@ -152,20 +152,23 @@ impl Checker<'_> {
         let listed = func.arg_types.len();
         if func.variadic == 0 {
             if given != listed {
-                return self.refuse(span, format!("expected {listed} argument(s) in call to {name}, got {given}"));
+                return self
+                    .refuse(span, format!("expected {listed} argument(s) in call to {name}, got {given}"));
             }
             return Ok(());
         }
         let min = listed - 1;
         if given < min {
-            return self.refuse(span, format!("expected at least {min} argument(s) in call to {name}, got {given}"));
+            return self
+                .refuse(span, format!("expected at least {min} argument(s) in call to {name}, got {given}"));
         }
         // Negative: no upper bound.
         if let Ok(more) = usize::try_from(func.variadic)
             && given > min + more
         {
             let max = min + more;
-            return self.refuse(span, format!("expected at most {max} argument(s) in call to {name}, got {given}"));
+            return self
+                .refuse(span, format!("expected at most {max} argument(s) in call to {name}, got {given}"));
         }
         Ok(())
     }
@@ -192,7 +195,8 @@ impl Checker<'_> {
         let is_scalar = |side: &Expr| side.value_type() == ValueType::Scalar;
         let is_vector = |side: &Expr| side.value_type() == ValueType::Vector;
         if binary.return_bool && !op.is_comparison() {
-            return self.refuse(self.operator(binary), "bool modifier can only be used on comparison operators");
+            return self
+                .refuse(self.operator(binary), "bool modifier can only be used on comparison operators");
         }
         if op.is_comparison() && !binary.return_bool && is_scalar(lhs) && is_scalar(rhs) {
             return self.refuse(self.operator(binary), "comparisons between scalars must use BOOL modifier");

@@ -8,7 +8,8 @@ use super::ast::{
     TimeShift, VectorMatching, VectorSelector,
 };
 use super::duration::{DurationExpr, DurationKind};
-use super::go_text::{duration, float_general, float_plain, quote};
+use super::go_text::{float_general, float_plain, quote};
+use crate::model::time::format_duration_ms;
 use crate::model::{METRIC_NAME, MatchOp, Matcher};
 
 /// Lines longer than this are split where `format_query` can.
@@ -146,7 +147,7 @@ impl fmt::Display for NumberLiteral {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_duration {
             // Written as a duration of whole milliseconds, so nothing is lost here.
-            return f.write_str(&duration((self.value * 1000.0).round() as i64));
+            return f.write_str(&format_duration_ms((self.value * 1000.0).round() as i64));
         }
         f.write_str(&float_plain(self.value))
     }
@@ -225,7 +226,7 @@ fn write_offset(f: &mut impl Write, shift: &TimeShift) -> fmt::Result {
 fn write_duration(f: &mut impl Write, ms: i64, expr: Option<&DurationExpr>) -> fmt::Result {
     match expr {
         Some(expr) => write!(f, "{expr}"),
-        None => f.write_str(&duration(ms)),
+        None => f.write_str(&format_duration_ms(ms)),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Text as Go prints it: quoted strings, characters, floats, durations.
+//! Text as Go prints it: quoted strings, characters, floats.
 //!
 //! Error messages, `format_query` and the tree's JSON are compared with Prometheus' letter by
-//! letter; these are the few verbs of Go's `fmt`, `strconv` and of Prometheus' `model` they need.
+//! letter; these are the few verbs of Go's `fmt` and `strconv` they need.
 
 use std::fmt::Write;
 
@@ -96,36 +96,6 @@ pub fn float_general(value: f64) -> String {
     format!("{digits}e{sign}{exponent:0>2}")
 }
 
-/// Milliseconds as Prometheus writes a duration: `1h30m`, `90d`, `0s`; years and weeks only where
-/// nothing is left over.
-pub fn duration(ms: i64) -> String {
-    const UNITS: [(&str, u64, bool); 7] = [
-        ("y", 365 * 86_400_000, true),
-        ("w", 7 * 86_400_000, true),
-        ("d", 86_400_000, false),
-        ("h", 3_600_000, false),
-        ("m", 60_000, false),
-        ("s", 1000, false),
-        ("ms", 1, false),
-    ];
-    if ms == 0 {
-        return "0s".to_owned();
-    }
-    let mut text = String::new();
-    if ms < 0 {
-        text.push('-');
-    }
-    let mut rest = ms.unsigned_abs();
-    for (unit, unit_ms, only_exact) in UNITS {
-        if rest < unit_ms || (only_exact && rest % unit_ms != 0) {
-            continue;
-        }
-        write!(text, "{}{unit}", rest / unit_ms).expect("a String takes every text");
-        rest %= unit_ms;
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,19 +127,5 @@ mod tests {
         check(f64::NAN, "NaN", "NaN");
         check(f64::INFINITY, "+Inf", "+Inf");
         check(f64::NEG_INFINITY, "-Inf", "-Inf");
-    }
-
-    #[test]
-    fn durations_print_as_prometheus_prints_them() {
-        let check = |ms: i64, want: &str| assert_eq!(duration(ms), want);
-        check(0, "0s");
-        check(300_000, "5m");
-        check(5_400_000, "1h30m");
-        check(90 * 86_400_000, "90d");
-        check(14 * 86_400_000, "2w");
-        check(730 * 86_400_000, "2y");
-        check(372 * 86_400_000, "372d");
-        check(-61_001, "-1m1s1ms");
-        check(i64::MIN, "-106751991167d7h12m55s808ms");
     }
 }

@@ -205,7 +205,10 @@ impl Lexer<'_> {
             }
             _ if is_alpha(c) && self.duration_word() => self.got_duration = true,
             _ => {
-                return Err(format!("unexpected character in duration expression: {}", go_text::quote_char(c)));
+                return Err(format!(
+                    "unexpected character in duration expression: {}",
+                    go_text::quote_char(c)
+                ));
             }
         }
         Ok(())

@@ -11,8 +11,9 @@ pub fn number(text: &str) -> Result<f64, String> {
     if let Some(value) = integer(text) {
         return Ok(value as f64);
     }
-    let refused =
-        |why: &str| Err(format!("error parsing number: strconv.ParseFloat: parsing {}: {why}", go_text::quote(text)));
+    let refused = |why: &str| {
+        Err(format!("error parsing number: strconv.ParseFloat: parsing {}: {why}", go_text::quote(text)))
+    };
     let lower = text.to_ascii_lowercase();
     match lower.as_str() {
         "inf" => return Ok(f64::INFINITY),

@@ -293,7 +293,8 @@ impl<'a> Parser<'a> {
         };
         self.aggregations -= 1;
         let span = name.span.to(close);
-        let (without, grouping) = grouping.map_or((false, Vec::new()), |(without, labels, _)| (without, labels));
+        let (without, grouping) =
+            grouping.map_or((false, Vec::new()), |(without, labels, _)| (without, labels));
         let (param, expr) = self.aggregate_arguments(op, args, span)?;
         self.built(ExprKind::Aggregate(Aggregate { op, expr, param, grouping, without }), span)
     }

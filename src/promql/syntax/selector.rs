@@ -133,18 +133,23 @@ impl Parser<'_> {
         };
         let span = expr.span.to(close.span);
         let (expr, shift) = (Box::new(expr), TimeShift::default());
-        self.built(ExprKind::Subquery(Subquery { expr, range_ms, range_expr, step_ms, step_expr, shift }), span)
+        self.built(
+            ExprKind::Subquery(Subquery { expr, range_ms, range_expr, step_ms, step_expr, shift }),
+            span,
+        )
     }
 
     fn matrix(&self, expr: Expr, open: Span, range: Duration, close: Span) -> Parsed<Expr> {
         let selector_span = expr.span;
         let refused = match &expr.kind {
-            ExprKind::Vector(selector) if selector.shift.offset_ms != 0 || selector.shift.offset_expr.is_some() => {
+            ExprKind::Vector(selector)
+                if selector.shift.offset_ms != 0 || selector.shift.offset_expr.is_some() =>
+            {
                 "no offset modifiers allowed before range"
             }
-            ExprKind::Vector(VectorSelector { shift: TimeShift { at: Some(At::Timestamp(_)), .. }, .. }) => {
-                "no @ modifiers allowed before range"
-            }
+            ExprKind::Vector(VectorSelector {
+                shift: TimeShift { at: Some(At::Timestamp(_)), .. }, ..
+            }) => "no @ modifiers allowed before range",
             ExprKind::Vector(_) => "",
             _ => "ranges only allowed for vector selectors",
         };
@@ -193,11 +198,8 @@ impl Parser<'_> {
             let seconds = sign * number.value;
             // Go compares with ±2^63 as floats; NaN fails both comparisons.
             if !(seconds > i64::MIN as f64 && seconds < i64::MAX as f64) {
-                let seconds = if seconds.is_finite() {
-                    format!("{seconds:.6}")
-                } else {
-                    go_text::float_plain(seconds)
-                };
+                let seconds =
+                    if seconds.is_finite() { format!("{seconds:.6}") } else { go_text::float_plain(seconds) };
                 let message = format!("timestamp out of bounds for @ modifier: {seconds}");
                 return Err(self.error(expr.span, message));
             }

@@ -79,11 +79,7 @@ impl Token {
                 | TokenKind::Preprocessor
                 | TokenKind::Op(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
                 | TokenKind::Keyword(
-                    Keyword::By
-                        | Keyword::Offset
-                        | Keyword::Without
-                        | Keyword::Anchored
-                        | Keyword::Smoothed
+                    Keyword::By | Keyword::Offset | Keyword::Without | Keyword::Anchored | Keyword::Smoothed
                 )
         )
     }
@@ -158,7 +154,9 @@ pub fn keyword(word: &str) -> Option<TokenKind> {
         "without" => TokenKind::Keyword(Keyword::Without),
         "start" | "end" => TokenKind::Preprocessor,
         "inf" | "nan" => TokenKind::Number,
-        lower => return AggregateOp::ALL.into_iter().find(|op| op.as_str() == lower).map(TokenKind::Aggregate),
+        lower => {
+            return AggregateOp::ALL.into_iter().find(|op| op.as_str() == lower).map(TokenKind::Aggregate);
+        }
     };
     Some(kind)
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::notation::{Item, stored};
 use super::store::{MemoryStore, StoredSample, StoredValue};
-use crate::model::{CUSTOM_BUCKETS_SCHEMA, Labels, LabelsBuilder, METRIC_NAME, Span};
+use crate::model::histogram::CUSTOM_BUCKETS_SCHEMA;
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, Span};
 use crate::promql::histogram::FloatHistogram;
 
 /// Parts of one classic histogram at one time.

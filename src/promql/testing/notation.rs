@@ -17,13 +17,15 @@ pub type Parsed<T> = Result<T, String>;
 /// Splits a line into its metric and the rest.
 pub fn split_metric(line: &str) -> Parsed<(Labels, &str)> {
     let line = line.trim_start();
-    let brace = line.find('{');
     let space = line.find(char::is_whitespace).unwrap_or(line.len());
-    let end = match brace {
-        Some(brace) if brace <= space || line[..brace].trim_end().len() == space => {
-            brace + closing_brace(&line[brace..])? + 1
-        }
-        _ => space,
+    // Two braces open a histogram, and that belongs to the values.
+    let opens_labels = |at: &usize| {
+        let between = line[..*at].trim_end().len();
+        between <= space && !line[*at..].starts_with("{{")
+    };
+    let end = match line.find('{').filter(opens_labels) {
+        Some(brace) => brace + closing_brace(&line[brace..])? + 1,
+        None => space,
     };
     let (metric, rest) = line.split_at(end);
     Ok((parse_labels(metric)?, rest))
@@ -122,9 +124,10 @@ fn repeats(count: Option<&str>) -> Parsed<usize> {
 
 /// `A`, `A+B` or `A-B`.
 fn split_step(values: &str) -> Parsed<(f64, Option<f64>)> {
-    let signs = values.char_indices().skip(1).filter(|(at, c)| {
-        matches!(c, '+' | '-') && !matches!(values.as_bytes()[at - 1], b'e' | b'E')
-    });
+    let signs = values
+        .char_indices()
+        .skip(1)
+        .filter(|(at, c)| matches!(c, '+' | '-') && !matches!(values.as_bytes()[at - 1], b'e' | b'E'));
     match signs.map(|(at, _)| at).next() {
         Some(at) => Ok((float(&values[..at])?, Some(float(&values[at..])?))),
         None => Ok((float(values)?, None)),

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Histogram, Labels, Matcher, Metadata, TimeRange};
+use crate::model::{Histogram, Labels, Matcher, Metadata, ResetHint, TimeRange};
+use crate::promql::histogram::{Edition, FloatHistogram};
 use crate::querier::{
     ExemplarSeries, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
 };
@@ -62,25 +63,53 @@ fn accepts(matchers: &[Matcher], labels: &Labels) -> bool {
 fn read(labels: &Labels, samples: &BTreeMap<i64, StoredSample>, range: TimeRange) -> Option<Series> {
     let mut series = Series { labels: labels.clone(), ..Series::default() };
     let mut any_start = false;
-    for (timestamp_ms, sample) in samples.range(range.start_ms..=range.end_ms) {
+    let mut before: Option<&Arc<Histogram>> = None;
+    for (timestamp_ms, sample) in samples {
+        let inside = range.contains(*timestamp_ms);
         match &sample.value {
             StoredValue::Float(value) => {
-                series.timestamps_ms.push(*timestamp_ms);
-                series.values.push(*value);
-                series.starts_ms.push(sample.start_ms);
-                any_start |= sample.start_ms != 0;
+                before = None;
+                if inside {
+                    series.timestamps_ms.push(*timestamp_ms);
+                    series.values.push(*value);
+                    series.starts_ms.push(sample.start_ms);
+                    any_start |= sample.start_ms != 0;
+                }
             }
-            StoredValue::Histogram(histogram) => series.histograms.push(HistogramPoint {
-                timestamp_ms: *timestamp_ms,
-                start_ms: sample.start_ms,
-                histogram: Arc::clone(histogram),
-            }),
+            StoredValue::Histogram(histogram) => {
+                if inside {
+                    series.histograms.push(HistogramPoint {
+                        timestamp_ms: *timestamp_ms,
+                        start_ms: sample.start_ms,
+                        histogram: Arc::new(with_known_hint(histogram, before)),
+                    });
+                }
+                before = Some(histogram);
+            }
         }
     }
     if !any_start {
         series.starts_ms.clear();
     }
     (!series.timestamps_ms.is_empty() || !series.histograms.is_empty()).then_some(series)
+}
+
+/// The reset hint that a store knows: a histogram that continues the one before without a reset
+/// says so, others do not know.
+fn with_known_hint(histogram: &Histogram, before: Option<&Arc<Histogram>>) -> Histogram {
+    if histogram.reset_hint == ResetHint::Gauge {
+        return histogram.clone();
+    }
+    let continues = before.is_some_and(|before| {
+        let (before, now) = (FloatHistogram::from(&**before), FloatHistogram::from(histogram));
+        before.reset_hint != ResetHint::Gauge
+            && before.schema == now.schema
+            && before.zero_threshold == now.zero_threshold
+            && before.custom_values == now.custom_values
+            && !now.detect_reset(&before, Edition::V3_5)
+    });
+    let reset_hint = if continues { ResetHint::NotReset } else { ResetHint::Unknown };
+    Histogram { reset_hint, ..histogram.clone() }
 }
 
 impl Querier for MemoryStore {
@@ -116,8 +145,10 @@ impl Querier for MemoryStore {
         range: TimeRange,
         _guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError> {
-        let names: BTreeSet<&str> =
-            self.matching(matcher_sets, range).flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+        let names: BTreeSet<&str> = self
+            .matching(matcher_sets, range)
+            .flat_map(|labels| labels.iter().map(|(name, _)| name))
+            .collect();
         Ok(names.into_iter().map(str::to_owned).collect())
     }
 

@@ -25,7 +25,8 @@ pub async fn exemplars(State(state): State<Shared>, params: Params) -> ApiResult
         return Err(ApiError::invalid("end timestamp must not be before start timestamp"));
     }
     let query = params.get("query").unwrap_or_default();
-    let expr = syntax::parse(query, &state.engine.parse_options()).map_err(|e| ApiError::invalid(e.to_string()))?;
+    let expr =
+        syntax::parse(query, &state.engine.parse_options()).map_err(|e| ApiError::invalid(e.to_string()))?;
     let mut sets = Vec::new();
     collect_selectors(&expr, &mut sets);
     if sets.is_empty() {
@@ -37,7 +38,8 @@ pub async fn exemplars(State(state): State<Shared>, params: Params) -> ApiResult
         Ok(querier.exemplars(&sets, range, guard)?)
     };
     let (found, guard) = state.queries.run(state.config.query.timeout, work).await?;
-    let found: Vec<ExemplarSeries> = found.into_iter().filter(|series| !series.exemplars.is_empty()).collect();
+    let found: Vec<ExemplarSeries> =
+        found.into_iter().filter(|series| !series.exemplars.is_empty()).collect();
     Ok(Answer::rows(List::new(found, push_series)).holding(guard).into_response())
 }
 

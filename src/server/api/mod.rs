@@ -4,9 +4,11 @@
 //! - asking: [`query`], [`exemplars`], [`mod@read`], [`federate`]
 //! - what there is: [`series`], [`metadata`]
 //! - queries as texts: [`text`]
+//! - for whoever runs it: [`admin`], closed by default
 //! - about this server: [`status`], [`rules`] (empty but well-formed until rules exist), [`health`],
 //!   [`self_metrics`], [`page`]
 
+pub mod admin;
 pub mod exemplars;
 pub mod federate;
 pub mod health;

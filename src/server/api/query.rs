@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use serde_json::json;
 
 use crate::promql::{QueryOptions, QueryOutput, Value};
 use crate::server::error::{ApiError, ApiResult};
+use crate::server::extract::Params;
 use crate::server::extract::selector::{cut, limit, time};
 use crate::server::extract::value::{parse_duration_ms, parse_time_ms};
-use crate::server::extract::Params;
 use crate::server::json::Answer;
 use crate::server::json::result::ResultRows;
 use crate::server::state::{ServerState, Shared};
@@ -18,17 +19,18 @@ use crate::server::state::{ServerState, Shared};
 /// Most points per series of a range query.
 const POINTS_MAX: i64 = 11_000;
 
-pub async fn instant(State(state): State<Shared>, params: Params) -> ApiResult<Answer> {
+pub async fn instant(State(state): State<Shared>, headers: HeaderMap, params: Params) -> ApiResult<Answer> {
     let limit = limit(&params)?;
     let time_ms = time(&params, "time", state.clock.now_ms())?;
     let asked = Asked::read(&state, &params)?;
-    asked.answer(&state, limit, Times::Instant(time_ms)).await
+    asked.answer(&state, &headers, limit, Times::Instant(time_ms)).await
 }
 
-pub async fn range(State(state): State<Shared>, params: Params) -> ApiResult<Answer> {
+pub async fn range(State(state): State<Shared>, headers: HeaderMap, params: Params) -> ApiResult<Answer> {
     let limit = limit(&params)?;
     let bound = |name: &str| {
-        parse_time_ms(params.get(name).unwrap_or_default()).map_err(|why| ApiError::invalid_parameter(name, why))
+        parse_time_ms(params.get(name).unwrap_or_default())
+            .map_err(|why| ApiError::invalid_parameter(name, why))
     };
     let (start_ms, end_ms) = (bound("start")?, bound("end")?);
     if end_ms < start_ms {
@@ -46,7 +48,7 @@ pub async fn range(State(state): State<Shared>, params: Params) -> ApiResult<Ans
         return Err(ApiError::invalid(why));
     }
     let asked = Asked::read(&state, &params)?;
-    asked.answer(&state, limit, Times::Range { start_ms, end_ms, step_ms }).await
+    asked.answer(&state, &headers, limit, Times::Range { start_ms, end_ms, step_ms }).await
 }
 
 /// The times a query is evaluated at.
@@ -58,7 +60,7 @@ enum Times {
 
 /// What both endpoints take.
 struct Asked {
-    query: String,
+    query: Arc<str>,
     timeout: Duration,
     options: QueryOptions,
     stats: bool,
@@ -76,15 +78,22 @@ impl Asked {
             // As in Prometheus, 0 and less mean the default.
             lookback_delta_ms: (lookback_delta_ms > 0).then_some(lookback_delta_ms),
         };
-        let query = params.get("query").unwrap_or_default().to_owned();
+        let query = params.get("query").unwrap_or_default().into();
         Ok(Self { query, timeout, options, stats: params.get("stats").is_some() })
     }
 
-    async fn answer(self, state: &Shared, limit: Option<usize>, times: Times) -> ApiResult<Answer> {
+    async fn answer(
+        self,
+        state: &Shared,
+        headers: &HeaderMap,
+        limit: Option<usize>,
+        times: Times,
+    ) -> ApiResult<Answer> {
         let Self { query, timeout, options, stats } = self;
         let asked_at = Instant::now();
         let work = {
             let state = Arc::clone(state);
+            let query = Arc::clone(&query);
             move |guard: &crate::querier::QueryGuard| {
                 let queued = asked_at.elapsed();
                 let querier = state.storage.querier(&state.tenant())?;
@@ -99,16 +108,33 @@ impl Asked {
                 Ok((output, queued))
             }
         };
-        let ((mut output, queued), guard) = state.queries.run(timeout, work).await?;
+        let answered = state.queries.run(timeout, work).await;
+        let took = asked_at.elapsed();
+        if took >= state.config.query.slow {
+            log_slow(&query, headers, took, answered.as_ref().err());
+        }
+        let ((mut output, queued), guard) = answered?;
         let truncated = match &mut output.value {
             Value::Vector(points) => cut(points, limit),
             Value::Matrix(series) => cut(series, limit),
             Value::Scalar { .. } | Value::String { .. } => false,
         };
-        let stats = stats.then(|| statistics(&output, queued, asked_at.elapsed()));
+        let stats = stats.then(|| statistics(&output, queued, took));
         let rows = ResultRows::new(output.value, stats);
         Ok(Answer::rows(rows).truncated(truncated).with_remarks(output.warnings, output.infos).holding(guard))
     }
+}
+
+/// Longest query text in a log line.
+const LOGGED_CHARS_MAX: usize = 1_000;
+
+/// Names the query and, where Grafana asked, the dashboard and panel it is for.
+fn log_slow(query: &str, headers: &HeaderMap, took: Duration, error: Option<&ApiError>) {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let query: String = query.chars().take(LOGGED_CHARS_MAX).collect();
+    let error = error.map(|error| error.message.as_str()).unwrap_or_default();
+    let (dashboard, panel) = (header("x-dashboard-uid"), header("x-panel-id"));
+    tracing::warn!(query, seconds = took.as_secs_f64(), dashboard, panel, error, "slow query");
 }
 
 /// The server's timeout, or a shorter one that the request asks for.

@@ -90,10 +90,18 @@ fn of_storage(stats: &StorageStats) -> Vec<MetricFamily> {
             stats.log_sync_counts.iter().sum(),
             stats.log_sync_seconds_total,
         ),
-        gauge("onggi_replay_done_bytes", "Bytes of the log replayed at start.", stats.replay_done_bytes as f64),
+        gauge(
+            "onggi_replay_done_bytes",
+            "Bytes of the log replayed at start.",
+            stats.replay_done_bytes as f64,
+        ),
         gauge("onggi_replay_bytes", "Bytes of the log to replay at start.", stats.replay_total_bytes as f64),
         gauge("onggi_replay_samples", "Samples replayed at start.", stats.replayed_samples as f64),
-        gauge("onggi_earliest_sample_timestamp_seconds", "Time of the earliest sample.", seconds(stats.min_ms)),
+        gauge(
+            "onggi_earliest_sample_timestamp_seconds",
+            "Time of the earliest sample.",
+            seconds(stats.min_ms),
+        ),
         gauge("onggi_latest_sample_timestamp_seconds", "Time of the latest sample.", seconds(stats.max_ms)),
     ]
 }

@@ -133,7 +133,7 @@ fn cardinality(
     let mut values_by_label = Counts::default();
     let mut bytes_by_label = Counts::default();
     for (at, labels) in series.iter().enumerate() {
-        if at % 1024 == 0 {
+        if at.is_multiple_of(1024) {
             guard.check()?;
         }
         for (name, value) in labels {

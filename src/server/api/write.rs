@@ -29,16 +29,15 @@ const COLUMNS_PER_BODY_BYTE: u64 = 2;
 
 const TENANT_HEADER: &str = "x-scope-orgid";
 const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
-const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+const HISTOGRAMS_WRITTEN: HeaderName =
+    HeaderName::from_static("x-prometheus-remote-write-histograms-written");
 const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
 
 pub async fn write(State(state): State<Shared>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let text = |name: HeaderName| parts.headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let protocol = ingest::remote_write::negotiate(
-        text(header::CONTENT_TYPE),
-        text(header::CONTENT_ENCODING),
-    );
+    let protocol =
+        ingest::remote_write::negotiate(text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
     let (response, protocol) = match protocol {
         Ok(protocol) => (answer(&state, protocol, &parts.headers, body).await, protocol.to_string()),
         Err(unsupported) => {
@@ -96,7 +95,8 @@ async fn receive(
         return Err(plain(StatusCode::BAD_REQUEST, message.to_owned()));
     }
     let bytes_max = state.config.remote_write.body_bytes_max;
-    let limits = BodyLimits { bytes_max: compressed_bytes_max(bytes_max), timeout: state.config.web.read_timeout };
+    let limits =
+        BodyLimits { bytes_max: compressed_bytes_max(bytes_max), timeout: state.config.web.read_timeout };
     let received = body::read(headers, body, limits, &state.memory.writes).await;
     let received = received.map_err(IntoResponse::into_response)?;
 
@@ -106,7 +106,8 @@ async fn receive(
         let limit_bytes = bytes_max as usize;
         return Err(malformed(&DecodeError::TooLarge { declared_bytes: declared as usize, limit_bytes }));
     }
-    lease_all(state, &mut lease, declared.saturating_mul(1 + COLUMNS_PER_BODY_BYTE))?;
+    let estimated = declared.saturating_mul(1 + COLUMNS_PER_BODY_BYTE);
+    lease_all(state, &mut lease, estimated).map_err(IntoResponse::into_response)?;
 
     let rules = ValidationRules::at(state.clock.now_ms(), state.config.storage.retention_ms);
     let tenant = state.tenant();
@@ -121,10 +122,12 @@ async fn receive(
         decode(received.bytes)
     } else {
         let decoding = tokio::task::spawn_blocking(move || decode(received.bytes));
-        decoding.await.map_err(|e| ApiError::new(ErrorKind::Internal, format!("decode request: {e}")).into_text())?
+        decoding
+            .await
+            .map_err(|e| ApiError::new(ErrorKind::Internal, format!("decode request: {e}")).into_text())?
     };
     let (batch, refused) = decoded.map_err(|e| malformed(&e))?;
-    lease_all(state, &mut lease, batch_bytes(&batch))?;
+    lease_all(state, &mut lease, batch_bytes(&batch)).map_err(IntoResponse::into_response)?;
     Ok((batch, refused, lease))
 }
 
@@ -177,14 +180,14 @@ fn compressed_bytes_max(bytes_max: u64) -> u64 {
 }
 
 /// Makes the lease hold `bytes`. A request that could never have them is too large, not early.
-fn lease_all(state: &Shared, lease: &mut MemoryLease, bytes: u64) -> Result<(), Response> {
+fn lease_all(state: &Shared, lease: &mut MemoryLease, bytes: u64) -> Result<(), BodyError> {
     let limit_bytes = state.memory.writes.limit_bytes();
     if bytes > limit_bytes {
-        return Err(BodyError::TooLarge { limit_bytes }.into_response());
+        return Err(BodyError::TooLarge { limit_bytes });
     }
     if bytes > lease.bytes() {
         let more = bytes - lease.bytes();
-        lease.grow(more).map_err(|e| BodyError::Memory(e).into_response())?;
+        lease.grow(more)?;
     }
     lease.shrink_to(bytes);
     Ok(())

@@ -40,7 +40,8 @@ fn decode_text(text: &[u8]) -> Result<String, FormError> {
         }
         at += 1;
     }
-    String::from_utf8(decoded).map_err(|e| FormError::Utf8(String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    String::from_utf8(decoded)
+        .map_err(|e| FormError::Utf8(String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
 fn bad_escape(escape: &[u8]) -> FormError {

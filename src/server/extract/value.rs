@@ -19,9 +19,7 @@ pub fn parse_time_ms(text: &str) -> Result<i64, String> {
     match text {
         MIN_TIME_TEXT => Ok(i64::MIN),
         MAX_TIME_TEXT => Ok(i64::MAX),
-        _ => {
-            parse_rfc3339_ms(text).ok_or_else(|| format!("cannot parse {text:?} to a valid timestamp"))
-        }
+        _ => parse_rfc3339_ms(text).ok_or_else(|| format!("cannot parse {text:?} to a valid timestamp")),
     }
 }
 
@@ -125,10 +123,17 @@ mod tests {
         check("1969-12-31T23:59:59.5Z", Some(-500));
         check(MIN_TIME_TEXT, Some(i64::MIN));
         check(MAX_TIME_TEXT, Some(i64::MAX));
-        for bad in ["abc", "", "1s", "NaN", "Inf", "2020-01-01", "2020-01-01T00:00:00", "2020-02-30T00:00:00Z"] {
+        for bad in
+            ["abc", "", "1s", "NaN", "Inf", "2020-01-01", "2020-01-01T00:00:00", "2020-02-30T00:00:00Z"]
+        {
             check(bad, None);
         }
-        for bad in ["2020-01-01 00:00:00Z", "2020-01-01T00:00:00.Z", "2020-01-01T00:00:00+2:00", "2020-01-01T24:00:00Z"] {
+        for bad in [
+            "2020-01-01 00:00:00Z",
+            "2020-01-01T00:00:00.Z",
+            "2020-01-01T00:00:00+2:00",
+            "2020-01-01T24:00:00Z",
+        ] {
             check(bad, None);
         }
         check("2020-01-01T00:00:00+é0:00", None);
@@ -158,6 +163,9 @@ mod tests {
         check("-1", Err("limit must be non-negative"));
         check("abc", Err("strconv.Atoi: parsing \"abc\": invalid syntax"));
         check("1.5", Err("strconv.Atoi: parsing \"1.5\": invalid syntax"));
-        check("99999999999999999999", Err("strconv.Atoi: parsing \"99999999999999999999\": value out of range"));
+        check(
+            "99999999999999999999",
+            Err("strconv.Atoi: parsing \"99999999999999999999\": value out of range"),
+        );
     }
 }

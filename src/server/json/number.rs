@@ -3,7 +3,7 @@
 /// Appends a sample value: `1.5`, `+Inf`, `NaN`; with an exponent below 1e-6 and from 1e21 on.
 pub fn push_sample(out: &mut Vec<u8>, value: f64) {
     let magnitude = value.abs();
-    let exponent = magnitude != 0.0 && (magnitude < 1e-6 || magnitude >= 1e21);
+    let exponent = magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude);
     push_float(out, value, exponent);
 }
 

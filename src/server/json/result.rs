@@ -24,9 +24,10 @@ pub struct ResultRows {
 impl ResultRows {
     pub fn new(value: Value, stats: Option<serde_json::Value>) -> Self {
         let (result_type, rows): (&str, Box<dyn Rows>) = match value {
-            Value::Scalar { timestamp_ms, value } => {
-                ("scalar", Box::new(Once(Some(point(timestamp_ms, |out| push_quoted(out, value, push_plain))))))
-            }
+            Value::Scalar { timestamp_ms, value } => (
+                "scalar",
+                Box::new(Once(Some(point(timestamp_ms, |out| push_quoted(out, value, push_plain))))),
+            ),
             Value::String { timestamp_ms, value } => {
                 ("string", Box::new(Once(Some(point(timestamp_ms, |out| push_string(out, &value))))))
             }

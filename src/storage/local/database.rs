@@ -12,7 +12,7 @@ use rocksdb::{
     IteratorMode, Options, ReadOptions, WriteBatch,
 };
 
-use super::catalogue::{Catalogue, CatalogueBatch, Covered};
+use super::catalogue::{Catalogue, CatalogueBatch};
 use super::{keys, tuning};
 use crate::error::ErrorKind;
 use crate::model::{Metadata, MetricType, TenantId};
@@ -248,6 +248,3 @@ fn empty_folder(path: &Path) -> Result<(), LocalError> {
 
 /// A database shared by the parts that read from it.
 pub type SharedDatabase = Arc<Database>;
-
-/// The coverage of an empty store.
-pub const NOTHING_COVERED: Covered = Covered { through: 0 };

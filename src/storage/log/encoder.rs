@@ -14,7 +14,7 @@ use super::floats::FloatColumns;
 use super::frame::Frame;
 use super::histograms::{HistogramBase, put_histogram};
 use super::layout::FRAME_BYTES_MAX;
-use super::malformed::{FLOAT_WEIGHT, histogram_weight, series_weight};
+use super::malformed::{BATCH_WEIGHT, FLOAT_WEIGHT, histogram_weight, series_weight};
 use super::records::{self, ExemplarBase, Tombstone};
 use super::summary::Summary;
 
@@ -214,7 +214,7 @@ impl FileEncoder {
     /// What the batch adds to the frame, at most: a series that is new and stands in it twice is
     /// counted twice.
     fn weigh(&self, batch: &SeriesBatch, ids: &[u32]) -> Result<u64, LogError> {
-        let mut weight = FLOAT_WEIGHT * batch.floats.len() as u64;
+        let mut weight = BATCH_WEIGHT + FLOAT_WEIGHT * batch.floats.len() as u64;
         for (series, id) in batch.series.iter().zip(ids) {
             if self.local_of(*id).is_none() {
                 weight += weigh_definition(batch, series)?;
@@ -228,7 +228,7 @@ impl FileEncoder {
 
     /// Counts the weight of what is about to be added, if the frame has room for it.
     fn admit(&mut self, weight: u64) -> Result<(), LogError> {
-        // The summary, the section headers and the tenant's name.
+        // The summary and the section headers.
         const ENVELOPE: u64 = 1024;
         let limit_bytes = FRAME_BYTES_MAX - ENVELOPE;
         if weight > limit_bytes {

@@ -183,29 +183,28 @@ pub struct Committer<D: Disk> {
     active: Option<ActiveFile<D::File>>,
     /// A file that could not be begun and could not be removed either.
     leftover: Option<PathBuf>,
+    ended: bool,
 }
 
 impl<D: Disk> Committer<D> {
     pub fn new(shared: Arc<Shared>, disk: D, dir: PathBuf, log: LogId) -> Self {
         let sequence = shared.state.lock().sequence;
-        Self { shared, disk, dir, log, sequence, active: None, leftover: None }
+        Self { shared, disk, dir, log, sequence, active: None, leftover: None, ended: false }
     }
 
     /// Works until the log is closed or a sync fails.
     pub fn run(mut self) {
         let _stop = StopOnDrop(Arc::clone(&self.shared));
         while let Some(job) = self.wait_for_job() {
-            let outcome = match job {
+            match job {
                 Job::Write(cut) => self.write(cut),
                 Job::Seal { next_sequence, reply } => {
                     let outcome = self.seal_before(next_sequence);
-                    drop(reply.send(outcome.clone()));
-                    outcome
+                    let outcome = self.settle(outcome);
+                    drop(reply.send(outcome));
                 }
-            };
-            if let Err(error) = outcome
-                && self.give_up(&error)
-            {
+            }
+            if self.ended {
                 return;
             }
         }
@@ -224,14 +223,20 @@ impl<D: Disk> Committer<D> {
         }
     }
 
-    fn write(&mut self, mut cut: CutFrame) -> Result<(), LogError> {
+    fn write(&mut self, mut cut: CutFrame) {
         let outcome = self.commit(&mut cut);
+        let outcome = self.settle(outcome);
         answer(cut.waiters, &outcome);
-        outcome?;
+        if outcome.is_err() {
+            return;
+        }
         self.shared.state.lock().spare = Some(cut.frame);
-        // The frame is durable already: if the file cannot be sealed, nothing is lost, and
-        // the next frame is refused until it can.
-        if cut.ends_file { self.seal_before(cut.sequence + 1) } else { Ok(()) }
+        if cut.ends_file {
+            // The frame is durable already: if the file cannot be sealed now, nothing is lost,
+            // and frames are refused until it can.
+            let sealed = self.seal_before(cut.sequence + 1);
+            drop(self.settle(sealed));
+        }
     }
 
     fn commit(&mut self, cut: &mut CutFrame) -> Result<(), LogError> {
@@ -279,15 +284,24 @@ impl<D: Disk> Committer<D> {
         }
     }
 
-    /// Deals with a failure: everything that waits fails, the file ends with its last synced
-    /// frame, and the next frame goes to another file. Answers whether the log ends here.
-    fn give_up(&mut self, error: &LogError) -> bool {
-        self.shared.counters.add_write_failure();
-        if matches!(error, LogError::SyncFailed { .. }) {
-            (self.shared.options.on_fatal)(error);
-            stop(&self.shared, error);
-            return true;
-        }
+    /// Deals with a failure before anybody hears of it: who is told may come again at once, and
+    /// must not meet what is left of the failure.
+    fn settle(&mut self, outcome: Result<(), LogError>) -> Result<(), LogError> {
+        outcome.inspect_err(|error| {
+            self.shared.counters.add_write_failure();
+            if matches!(error, LogError::SyncFailed { .. }) {
+                (self.shared.options.on_fatal)(error);
+                stop(&self.shared, error);
+                self.ended = true;
+            } else {
+                self.give_up(error);
+            }
+        })
+    }
+
+    /// Everything that waits fails, the file ends with its last synced frame, and the next frame
+    /// goes to another file.
+    fn give_up(&mut self, error: &LogError) {
         tracing::warn!(%error, "log could not write: requests are refused until it can");
         let cut_back = self.active.as_mut().map_or(Ok(()), ActiveFile::cut_back);
         if let Err(error) = cut_back.and_then(|()| self.remove_leftover()) {
@@ -296,7 +310,6 @@ impl<D: Disk> Committer<D> {
         let mut state = self.shared.state.lock();
         state.fail_all(error);
         state.sequence = self.active.as_ref().map_or(self.sequence, |active| active.sequence() + 1);
-        false
     }
 }
 

@@ -15,14 +15,14 @@ use tokio::sync::oneshot;
 
 use crate::model::SeriesBatch;
 
+use super::LogError;
 use super::directory::{list_files, sync_directory};
 use super::disk::{Disk, SystemDisk};
 use super::group_commit::{Committer, Shared, State};
 use super::layout::LogId;
 use super::options::{LogCounters, LogOptions};
-use super::recover::{Recovered, seal_newest};
-use super::LogError;
 use super::records::Tombstone;
+use super::recover::{Recovered, seal_newest};
 
 /// The durable log of one process.
 pub struct Log {

@@ -226,11 +226,11 @@ impl Scanner {
         overlap: usize,
         mut each: impl FnMut(u64, &[u8]) -> Result<bool, LogError>,
     ) -> Result<(), LogError> {
-        const CHUNK_BYTES: usize = 256 << 10;
-        let mut buffer = vec![0; CHUNK_BYTES];
+        const CHUNK_BYTES: u64 = 256 << 10;
+        let mut buffer = vec![0; self.file_bytes.saturating_sub(start).min(CHUNK_BYTES) as usize];
         let mut at = start;
         while at < self.file_bytes {
-            let bytes = (self.file_bytes - at).min(CHUNK_BYTES as u64) as usize;
+            let bytes = (self.file_bytes - at).min(CHUNK_BYTES) as usize;
             self.read_at(&mut buffer[..bytes], at)?;
             if !each(at, &buffer[..bytes])? || at + bytes as u64 == self.file_bytes {
                 break;

@@ -25,7 +25,10 @@ use crate::querier::QueryGuard;
 pub enum Times<'a> {
     Inline(&'a [u8]),
     /// A stretch of a column, from its `first_slot`.
-    Column { number: u32, first_slot: u32 },
+    Column {
+        number: u32,
+        first_slot: u32,
+    },
 }
 
 /// About what the writer remembers for a column beside its bytes.
@@ -72,7 +75,11 @@ impl ColumnWriter {
     }
 
     /// Where timestamps (at least one, strictly ascending) are; makes a column of what comes again.
-    pub fn place(&mut self, sink: &mut dyn SectionSink, timestamps_ms: &[i64]) -> Result<Times<'_>, PartError> {
+    pub fn place(
+        &mut self,
+        sink: &mut dyn SectionSink,
+        timestamps_ms: &[i64],
+    ) -> Result<Times<'_>, PartError> {
         let hash = self.hash(timestamps_ms);
         match self.seen.get(&hash).copied() {
             Some(number) if number > 0 && self.stretch(number, timestamps_ms, 0)? => {
@@ -150,8 +157,9 @@ impl ColumnWriter {
     fn stretch(&mut self, number: u32, timestamps_ms: &[i64], first_slot: usize) -> Result<bool, PartError> {
         self.scratch.clear();
         let value = &self.columns[number as usize - 1];
-        decode_column(value, &mut self.scratch)
-            .map_err(|e| PartError::corrupt(Section::TimestampColumns, &keys::column(number), e.to_string()))?;
+        decode_column(value, &mut self.scratch).map_err(|e| {
+            PartError::corrupt(Section::TimestampColumns, &keys::column(number), e.to_string())
+        })?;
         let end = first_slot + timestamps_ms.len();
         Ok(self.scratch.get(first_slot..end).is_some_and(|stretch| stretch == timestamps_ms))
     }
@@ -211,8 +219,7 @@ impl<'a> ColumnReader<'a> {
             Some(value) => value,
             None => self.fetch(number)?,
         };
-        let corrupt =
-            |what: &str| PartError::corrupt(Section::TimestampColumns, &keys::column(number), what);
+        let corrupt = |what: &str| PartError::corrupt(Section::TimestampColumns, &keys::column(number), what);
         let mut column = Vec::new();
         decode_column(&value, &mut column).map_err(|e| corrupt(e.0))?;
         self.reserve(column.len() as u64 * 8 + 64)?;
@@ -222,7 +229,8 @@ impl<'a> ColumnReader<'a> {
     }
 
     fn fetch(&mut self, number: u32) -> Result<Bytes, PartError> {
-        self.read_ahead = if number == self.next_miss { (self.read_ahead * 2).min(READ_AHEAD_MAX) } else { 1 };
+        self.read_ahead =
+            if number == self.next_miss { (self.read_ahead * 2).min(READ_AHEAD_MAX) } else { 1 };
         let end = number.saturating_add(self.read_ahead);
         self.next_miss = end;
         let (mut wanted, mut ahead, mut bytes) = (None, Vec::new(), 0);
@@ -239,7 +247,11 @@ impl<'a> ColumnReader<'a> {
                         ahead.push((found, Bytes::copy_from_slice(value)));
                     }
                     Err(_) => {
-                        return Err(PartError::corrupt(Section::TimestampColumns, key, "key is not one of a column"));
+                        return Err(PartError::corrupt(
+                            Section::TimestampColumns,
+                            key,
+                            "key is not one of a column",
+                        ));
                     }
                 }
                 Ok(true)

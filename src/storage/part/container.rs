@@ -101,7 +101,11 @@ impl MemoryContainer {
 
     /// Bytes of the keys and values of one section.
     pub fn section_bytes(&self, section: Section) -> usize {
-        self.rows.iter().filter(|((s, _), _)| *s == section).map(|((_, key), value)| key.len() + value.len()).sum()
+        self.rows
+            .iter()
+            .filter(|((s, _), _)| *s == section)
+            .map(|((_, key), value)| key.len() + value.len())
+            .sum()
     }
 }
 

@@ -39,10 +39,7 @@ impl PartError {
     }
 
     /// What a container says of its own failure.
-    pub fn container(
-        section: Section,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn container(section: Section, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Container { section, source: source.into() }
     }
 

@@ -12,7 +12,10 @@ pub fn put_exemplars(out: &mut Vec<u8>, exemplars: &[Exemplar]) {
     put_u64(out, exemplars.len() as u64);
     let mut last_ms = 0i64;
     for exemplar in exemplars {
-        put_i64(out, exemplar.timestamp_ms.wrapping_sub(std::mem::replace(&mut last_ms, exemplar.timestamp_ms)));
+        put_i64(
+            out,
+            exemplar.timestamp_ms.wrapping_sub(std::mem::replace(&mut last_ms, exemplar.timestamp_ms)),
+        );
         out.extend(exemplar.value.to_bits().to_le_bytes());
         put_u64(out, exemplar.labels.len() as u64);
         for (name, value) in &exemplar.labels {

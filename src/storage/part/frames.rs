@@ -137,7 +137,12 @@ pub fn take_record<'a, E: From<Malformed>>(
     Ok(cursor.end()?)
 }
 
-fn take_entry(cursor: &mut Cursor<'_>, several: bool, starts: bool, last_ms: &mut i64) -> Result<Entry, Malformed> {
+fn take_entry(
+    cursor: &mut Cursor<'_>,
+    several: bool,
+    starts: bool,
+    last_ms: &mut i64,
+) -> Result<Entry, Malformed> {
     let mut entry = Entry { samples: cursor.count(SUB_CHUNK_SAMPLES_MAX)?, ..Entry::default() };
     if entry.samples == 0 {
         return Err(Malformed("a sub-chunk without samples"));

@@ -115,7 +115,8 @@ impl IndexTable {
 
     /// Writes the section.
     pub fn write(self, sink: &mut dyn SectionSink, final_numbers: &[u32]) -> Result<(), PartError> {
-        let number = |provisional: u32| if provisional == EVERY { 0 } else { final_numbers[provisional as usize] };
+        let number =
+            |provisional: u32| if provisional == EVERY { 0 } else { final_numbers[provisional as usize] };
         let mut entries: Vec<(IndexKey, Postings)> = self
             .entries
             .into_iter()

@@ -5,16 +5,16 @@
 //! dictionaries, day index, timestamp columns and statistics; nothing outside it is needed to
 //! read it.
 //!
-//! Owns the bytes and what they mean. Where they are kept is a [container](container)'s
-//! business: SSTs of RocksDB locally, one object in a bucket. So are checksums: a container must
-//! notice flipped bits. What is read is validated all the same and never trusted.
+//! Owns the bytes and what they mean. Where they are kept is a [`container`]'s business: SSTs of
+//! RocksDB locally, one object in a bucket. So are checksums: a container must notice flipped
+//! bits. What is read is validated all the same and never trusted.
 //!
 //! - words: [`container`] sections and the two traits, [`series`] what goes in and comes out,
 //!   [`error`]
-//! - the pieces: [`dictionary`] symbols, [`rows`] row → labels and time bounds, [`index`] label →
-//!   rows, [`columns`] timestamp columns shared by rows, [`frames`] sub-chunks of one row,
-//!   [`exemplars`], [`statistics`]
-//! - the whole: [`writer`], [`reader`], [`select`] matchers → rows
+//! - the pieces: `keys`, `statistics` the header, `dictionary` symbols, `rows` row → labels and
+//!   time bounds, `index` label → rows, `columns` timestamps that rows share, `frames` the
+//!   sub-chunks of a row, `samples` decoding them, `exemplars`
+//! - the whole: [`writer`], [`reader`], `select` matchers → rows, `label_queries` names and values
 #![doc = include_str!("format.md")]
 
 mod columns;
@@ -28,6 +28,7 @@ mod keys;
 mod label_queries;
 pub mod reader;
 mod rows;
+mod samples;
 mod select;
 pub mod series;
 mod statistics;
@@ -37,6 +38,8 @@ pub use container::{MemoryContainer, Section, SectionSink, SectionSource};
 pub use error::PartError;
 pub use reader::PartReader;
 pub use series::{PartOptions, PartSeries, RowSamples};
+#[cfg(test)]
+pub use series::{PartSummary, TenantRows};
 pub use writer::PartWriter;
 
 #[cfg(test)]

@@ -113,7 +113,8 @@ struct RowBlock {
 impl RowBlock {
     fn push(&mut self, pairs: SymbolPairs) {
         let names = |pairs: &SymbolPairs| pairs.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-        let alike = !self.last.is_empty() && pairs.len() <= DIFFERENCES_MAX && names(&pairs) == names(&self.last);
+        let alike =
+            !self.last.is_empty() && pairs.len() <= DIFFERENCES_MAX && names(&pairs) == names(&self.last);
         put_u64(&mut self.bytes, (pairs.len() as u64) << 1 | u64::from(alike));
         if alike {
             let differs = |at: usize| pairs[at].1 != self.last[at].1;
@@ -205,7 +206,11 @@ pub fn read_pairs(
         })?;
         if let Some(row) = wanted.next() {
             let key = keys::block(keys::BLOCKS, row / BLOCK_ROWS);
-            return Err(PartError::corrupt(Section::Series, &key, format!("the block of row {row} is missing")));
+            return Err(PartError::corrupt(
+                Section::Series,
+                &key,
+                format!("the block of row {row} is missing"),
+            ));
         }
     }
     Ok(found)
@@ -225,7 +230,10 @@ fn write_bounds(sink: &mut dyn SectionSink, runs: &[(u32, Option<TimeRange>)]) -
                 None => bytes.push(NO_SAMPLES),
                 Some(bounds) => {
                     bytes.push(SAMPLES);
-                    put_i64(bytes, bounds.start_ms.wrapping_sub(std::mem::replace(last_min, bounds.start_ms)));
+                    put_i64(
+                        bytes,
+                        bounds.start_ms.wrapping_sub(std::mem::replace(last_min, bounds.start_ms)),
+                    );
                     put_u64(bytes, bounds.end_ms.wrapping_sub(bounds.start_ms) as u64);
                 }
             }

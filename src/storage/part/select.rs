@@ -34,7 +34,10 @@ enum RowsOf {
     /// Whatever value but these.
     AnyBut(Vec<u32>),
     /// Values in this range of which the matcher says `accepted`.
-    Scan { values: Range<u32>, accepted: bool },
+    Scan {
+        values: Range<u32>,
+        accepted: bool,
+    },
 }
 
 /// What a matcher does to rows.
@@ -45,6 +48,9 @@ struct Step<'m> {
     keeps: bool,
     rows: RowsOf,
 }
+
+/// Takes a value, the first row of a segment of its entry, and the segment.
+pub(super) type EachSegment<'a> = &'a mut dyn FnMut(u32, u32, &[u8]) -> Result<(), PartError>;
 
 /// What a question is about, beside its matchers.
 pub(super) struct Scope<'a> {
@@ -111,20 +117,29 @@ impl<S: SectionSource> PartReader<S> {
         days: &[i64],
         guard: &QueryGuard,
     ) -> Result<RoaringBitmap, PartError> {
-        let none = RoaringBitmap::new();
         let Some((tenant, tenant_rows)) = self.tenant(tenant).filter(|_| !days.is_empty()) else {
-            return Ok(none);
+            return Ok(RoaringBitmap::new());
         };
         let scope = Scope { kind, days, tenant, tenant_rows, guard };
+        // A set of rows takes a bit for each at most; one per matcher and two on the way.
+        let set_bytes = u64::from(tenant_rows.end_row - tenant_rows.first_row) / 8;
+        let reserved_bytes = set_bytes * (matchers.len() as u64 + 2);
+        guard.reserve(reserved_bytes)?;
+        let rows = self.matching_in(&scope, matchers);
+        guard.release(reserved_bytes);
+        rows
+    }
+
+    fn matching_in(&self, scope: &Scope<'_>, matchers: &[Matcher]) -> Result<RoaringBitmap, PartError> {
         let mut steps = Vec::with_capacity(matchers.len());
         for matcher in matchers {
             match self.dictionary.find(&self.source, &matcher.name)? {
                 Some(name) => steps.push(self.step(matcher, name)?),
                 None if matcher.matches_empty() => {}
-                None => return Ok(none),
+                None => return Ok(RoaringBitmap::new()),
             }
         }
-        self.run(&scope, steps)
+        self.run(scope, steps)
     }
 
     fn run(&self, scope: &Scope<'_>, mut steps: Vec<Step<'_>>) -> Result<RoaringBitmap, PartError> {
@@ -272,7 +287,7 @@ impl<S: SectionSource> PartReader<S> {
         scope: &Scope<'_>,
         name: u32,
         values: Range<u32>,
-        each: &mut dyn FnMut(u32, u32, &[u8]) -> Result<(), PartError>,
+        each: EachSegment<'_>,
     ) -> Result<(), PartError> {
         if values.is_empty() {
             return Ok(());
@@ -283,7 +298,7 @@ impl<S: SectionSource> PartReader<S> {
             let (start, end) = (entry(values.start).prefix(), entry(values.end).prefix());
             self.source.scan(Section::Index, &start, &end, &mut |key, bytes| {
                 seen += 1;
-                if seen % CHECK_ROWS == 0 {
+                if seen.is_multiple_of(CHECK_ROWS) {
                     scope.guard.check()?;
                 }
                 let (_, value, first_row) = index_entry(key)?;

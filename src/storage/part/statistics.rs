@@ -44,9 +44,8 @@ pub fn encode_summary(summary: &PartSummary) -> Vec<u8> {
 /// Reads a header.
 pub fn decode_summary(value: &[u8]) -> Result<PartSummary, PartError> {
     match value.first() {
-        Some(&FORMAT_VERSION) => {
-            take_summary(&value[1..]).map_err(|e| PartError::corrupt(Section::Header, keys::HEADER, e.to_string()))
-        }
+        Some(&FORMAT_VERSION) => take_summary(&value[1..])
+            .map_err(|e| PartError::corrupt(Section::Header, keys::HEADER, e.to_string())),
         Some(found) => Err(PartError::Version { found: *found, known: FORMAT_VERSION }),
         None => Err(PartError::corrupt(Section::Header, keys::HEADER, "header is empty")),
     }
@@ -72,7 +71,8 @@ fn take_summary(value: &[u8]) -> Result<PartSummary, Malformed> {
     let tenants = cursor.count(cursor.len())?;
     let mut first_row = 0u32;
     for _ in 0..tenants {
-        let tenant = TenantId::parse(cursor.text()?).map_err(|_| Malformed("a tenant has a name that is none"))?;
+        let tenant =
+            TenantId::parse(cursor.text()?).map_err(|_| Malformed("a tenant has a name that is none"))?;
         let rows = cursor.varint_u32()?;
         let end_row = first_row.checked_add(rows).ok_or(Malformed("tenants have too many rows"))?;
         if summary.tenants.last().is_some_and(|last| last.tenant >= tenant) {

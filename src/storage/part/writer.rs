@@ -79,7 +79,10 @@ impl<'a> PartWriter<'a> {
 
     /// About how much memory is held until the part is finished.
     pub fn heap_bytes(&self) -> usize {
-        self.symbols.heap_bytes() + self.rows.heap_bytes() + self.index.heap_bytes() + self.columns.heap_bytes()
+        self.symbols.heap_bytes()
+            + self.rows.heap_bytes()
+            + self.index.heap_bytes()
+            + self.columns.heap_bytes()
     }
 
     /// Adds a series as the next row. Series come in the order of [`row_order`], each once. One
@@ -105,7 +108,8 @@ impl<'a> PartWriter<'a> {
             self.index.push(IndexKind::Samples, *day, tenant, row, &pairs);
         }
         self.days.extend(days);
-        let exemplar_times: Vec<i64> = series.exemplars.iter().map(|exemplar| exemplar.timestamp_ms).collect();
+        let exemplar_times: Vec<i64> =
+            series.exemplars.iter().map(|exemplar| exemplar.timestamp_ms).collect();
         for day in days_of(&exemplar_times) {
             self.index.push(IndexKind::Exemplars, day, tenant, row, &pairs);
             self.exemplar_days.insert(day);
@@ -323,4 +327,3 @@ fn bounds(floats: &[i64], histograms: &[i64]) -> Option<TimeRange> {
     ends.map(|(first, last)| TimeRange::new(first, last))
         .reduce(|a, b| TimeRange::new(a.start_ms.min(b.start_ms), a.end_ms.max(b.end_ms)))
 }
-

@@ -4,8 +4,9 @@
 //! was sent and not acknowledged may be there; anything else must not.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
 
-use super::http::{Client, seconds};
+use super::http::{Answered, Client, seconds};
 use super::wire::TimeSeries;
 
 /// What one request brought.
@@ -57,58 +58,75 @@ impl Oracle {
 
     /// Asks for every raw sample of `selector` and compares. Names up to three differences.
     pub fn verify(&self, client: &Client, selector: &str) -> Result<Verified, String> {
+        compare(&self.ask(client, selector)?, self, self)
+    }
+
+    /// The same while senders go on: what was acknowledged before the question must be there, what
+    /// was sent before the answer came may be there.
+    pub fn verify_beside_senders(
+        growing: &Mutex<Self>,
+        client: &Client,
+        selector: &str,
+    ) -> Result<Verified, String> {
+        let before = growing.lock().unwrap().clone();
+        let answer = before.ask(client, selector)?;
+        compare(&answer, &before, &growing.lock().unwrap())
+    }
+
+    /// The raw samples of `selector` over all times that were sent.
+    fn ask(&self, client: &Client, selector: &str) -> Result<Vec<Answered>, String> {
         let times = || self.series.values().flat_map(BTreeMap::keys).copied();
-        let (Some(first_ms), Some(last_ms)) = (times().min(), times().max()) else {
-            return Ok(Verified::default());
-        };
+        let (Some(first_ms), Some(last_ms)) = (times().min(), times().max()) else { return Ok(Vec::new()) };
         // One millisecond more on the left, which the range leaves open.
         let expression = format!("{selector}[{}ms]", last_ms - first_ms + 1);
-        let answer = client
+        client
             .query(&expression, last_ms)
-            .map_err(|error| format!("{expression} at {}: {error}", seconds(last_ms)))?;
-
-        let mut differences = Vec::new();
-        let mut verified = Verified::default();
-        let mut there: HashMap<&Labels, BTreeMap<i64, u64>> = HashMap::new();
-        for series in &answer {
-            if !series.samples.is_sorted_by(|a, b| a.0 < b.0) {
-                differences.push(format!("{:?}: timestamps are not strictly increasing", series.labels));
-            }
-            let samples = series.samples.iter().map(|(t, v)| (*t, v.to_bits())).collect();
-            if there.insert(&series.labels, samples).is_some() {
-                differences.push(format!("{:?} is there twice", series.labels));
-            }
-        }
-        for (labels, samples) in &there {
-            for (timestamp_ms, bits) in samples {
-                match self.series.get(*labels).and_then(|sent| sent.get(timestamp_ms)) {
-                    Some(sent) if sent.bits == *bits => {
-                        verified.unacknowledged_there += usize::from(!sent.acknowledged);
-                    }
-                    Some(sent) => differences.push(format!(
-                        "{labels:?} at {timestamp_ms}: {} instead of {}",
-                        f64::from_bits(*bits),
-                        f64::from_bits(sent.bits)
-                    )),
-                    None => differences.push(format!("{labels:?} at {timestamp_ms} was never sent")),
-                }
-            }
-        }
-        for (labels, samples) in &self.series {
-            let there = there.get(labels);
-            for (timestamp_ms, _) in samples.iter().filter(|(_, sent)| sent.acknowledged) {
-                if there.is_some_and(|there| there.contains_key(timestamp_ms)) {
-                    verified.acknowledged += 1;
-                } else {
-                    differences.push(format!("{labels:?} at {timestamp_ms} was acknowledged and is lost"));
-                }
-            }
-        }
-        if differences.is_empty() {
-            return Ok(verified);
-        }
-        let count = differences.len();
-        differences.truncate(3);
-        Err(format!("{count} differences, {verified:?}: {}", differences.join("; ")))
+            .map_err(|error| format!("{expression} at {}: {error}", seconds(last_ms)))
     }
+}
+
+fn compare(answer: &[Answered], required: &Oracle, allowed: &Oracle) -> Result<Verified, String> {
+    let mut differences = Vec::new();
+    let mut verified = Verified::default();
+    let mut there: HashMap<&Labels, BTreeMap<i64, u64>> = HashMap::new();
+    for series in answer {
+        if !series.samples.is_sorted_by(|a, b| a.0 < b.0) {
+            differences.push(format!("{:?}: timestamps are not strictly increasing", series.labels));
+        }
+        let samples = series.samples.iter().map(|(t, v)| (*t, v.to_bits())).collect();
+        if there.insert(&series.labels, samples).is_some() {
+            differences.push(format!("{:?} is there twice", series.labels));
+        }
+    }
+    for (labels, samples) in &there {
+        for (timestamp_ms, bits) in samples {
+            match allowed.series.get(*labels).and_then(|sent| sent.get(timestamp_ms)) {
+                Some(sent) if sent.bits == *bits => {
+                    verified.unacknowledged_there += usize::from(!sent.acknowledged);
+                }
+                Some(sent) => differences.push(format!(
+                    "{labels:?} at {timestamp_ms}: {} instead of {}",
+                    f64::from_bits(*bits),
+                    f64::from_bits(sent.bits)
+                )),
+                None => differences.push(format!("{labels:?} at {timestamp_ms} was never sent")),
+            }
+        }
+    }
+    for (labels, samples) in &required.series {
+        let there = there.get(labels);
+        for (timestamp_ms, _) in samples.iter().filter(|(_, sent)| sent.acknowledged) {
+            if there.is_some_and(|there| there.contains_key(timestamp_ms)) {
+                verified.acknowledged += 1;
+            } else {
+                differences.push(format!("{labels:?} at {timestamp_ms} was acknowledged and is lost"));
+            }
+        }
+    }
+    if differences.is_empty() {
+        return Ok(verified);
+    }
+    let count = differences.len();
+    differences.truncate(3);
+    Err(format!("{count} differences, {verified:?}: {}", differences.join("; ")))
 }

@@ -62,7 +62,10 @@ fn limits_name_themselves() {
         assert_eq!(error, Err(want.to_owned()));
     };
     let levels = limits::NESTING_MAX as usize;
-    check(&format!("{}a{}", "(".repeat(levels), ")".repeat(levels)), "query is nested deeper than 200 levels");
+    check(
+        &format!("{}a{}", "(".repeat(levels), ")".repeat(levels)),
+        "query is nested deeper than 200 levels",
+    );
     check(&format!("a{}", "+a".repeat(limits::HEIGHT_MAX as usize)), "query chains more than 2500 operators");
     check(&" ".repeat(limits::QUERY_BYTES_MAX + 1), "query has 1048577 bytes, more than 1048576");
 }

@@ -180,9 +180,15 @@ fn what_is_newer_than_3_5_fails_in_the_words_of_its_own_version() {
     };
     check("foo[5m:] anchored", "1: parse error: anchored modifier is not supported for subqueries");
     check("(foo) smoothed", "1: parse error: smoothed modifier not implemented");
-    check("foo[5m] anchored smoothed", "1: parse error: anchored and smoothed modifiers cannot be used together");
+    check(
+        "foo[5m] anchored smoothed",
+        "1: parse error: anchored and smoothed modifiers cannot be used together",
+    );
     check("foo and fill(1) bar", "1: parse error: filling in missing series not allowed for set operators");
-    check("foo + fill(1) 2", "1: parse error: filling in missing series only allowed between instant vectors");
+    check(
+        "foo + fill(1) 2",
+        "1: parse error: filling in missing series only allowed between instant vectors",
+    );
     check("foo[5m/0]", "7: parse error: division by zero");
     check("foo[5m%(0)]", "7: parse error: modulo by zero");
     check("foo[5m + bar]", "10: parse error: unexpected character: 'b', expected ':'");

@@ -130,9 +130,7 @@ fn the_tree_has_the_shapes_of_the_api() {
     let query = query.replace("-bar[1h:1m] @ 1.5", "-max_over_time(bar[1h:1m] @ 1.5)");
     let expr = parse(&query, &ParseOptions::default()).unwrap_or_else(|error| panic!("{error}"));
     let matcher = |name: &str, value: &str| serde_json::json!({ "name": name, "value": value, "type": "=" });
-    let func = |name: &str| {
-        serde_json::json!({ "name": name, "argTypes": ["matrix"], "variadic": 0, "returnType": "vector" })
-    };
+    let func = |name: &str| serde_json::json!({ "name": name, "argTypes": ["matrix"], "variadic": 0, "returnType": "vector" });
     let want = serde_json::json!({
         "type": "binaryExpr",
         "op": ">",

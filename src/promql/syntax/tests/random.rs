@@ -7,24 +7,112 @@ use super::everything;
 
 /// Pieces that make queries, right and wrong ones.
 const PIECES: &[&str] = &[
-    "foo", "bar", "a:b", "sum", "topk", "count_values", "rate", "time", "abs", "info", "by", "without", "on",
-    "ignoring", "group_left", "group_right", "bool", "and", "or", "unless", "atan2", "offset", "start", "end",
-    "step", "range", "min_of", "anchored", "smoothed", "fill", "fill_left", "(", ")", "()", "[", "]", "{", "}",
-    ",", ":", "=", "=~", "!=", "!~", "==", "<", "<=", ">", "</", ">/", "+", "-", "*", "/", "%", "^", "@", "5",
-    "1.5", "0x1F", "1_0", "1e3", "5m", "1h30m", "0s", "NaN", "Inf", "\"x\"", "'a.*'", "`z`", "\"\\xc3\\xa9\"",
-    "[5m]", "[5m:1m]", "[5m:]", "offset 5m", "@ start()", "{a=\"b\"}", "{\"m.n\"}", "rate(foo[5m])", "\n", "# c\n", "é",
+    "foo",
+    "bar",
+    "a:b",
+    "sum",
+    "topk",
+    "count_values",
+    "rate",
+    "time",
+    "abs",
+    "info",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "bool",
+    "and",
+    "or",
+    "unless",
+    "atan2",
+    "offset",
+    "start",
+    "end",
+    "step",
+    "range",
+    "min_of",
+    "anchored",
+    "smoothed",
+    "fill",
+    "fill_left",
+    "(",
+    ")",
+    "()",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    "=",
+    "=~",
+    "!=",
+    "!~",
+    "==",
+    "<",
+    "<=",
+    ">",
+    "</",
+    ">/",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "^",
+    "@",
+    "5",
+    "1.5",
+    "0x1F",
+    "1_0",
+    "1e3",
+    "5m",
+    "1h30m",
+    "0s",
+    "NaN",
+    "Inf",
+    "\"x\"",
+    "'a.*'",
+    "`z`",
+    "\"\\xc3\\xa9\"",
+    "[5m]",
+    "[5m:1m]",
+    "[5m:]",
+    "offset 5m",
+    "@ start()",
+    "{a=\"b\"}",
+    "{\"m.n\"}",
+    "rate(foo[5m])",
+    "\n",
+    "# c\n",
+    "é",
 ];
 
 fn query() -> impl Strategy<Value = String> {
-    prop::collection::vec((prop::sample::select(PIECES), prop::bool::ANY), 0..14)
-        .prop_map(|pieces| pieces.into_iter().map(|(piece, space)| format!("{piece}{}", if space { " " } else { "" })).collect())
+    prop::collection::vec((prop::sample::select(PIECES), prop::bool::ANY), 0..14).prop_map(|pieces| {
+        pieces.into_iter().map(|(piece, space)| format!("{piece}{}", if space { " " } else { "" })).collect()
+    })
 }
 
 /// Well-formed queries of all kinds.
 pub(super) fn expression() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
-        "foo", "foo{a=\"b\",c!~\"d.*\"}", "{\"m.n\",x=\"\\n\"}", "foo offset -5m", "foo @ end() offset 1h", "1", "-2.5",
-        "5m", "NaN", "time()", "vector(1)", "rate(foo[5m] smoothed)", "sum_over_time(foo[step() + 1m] @ 5)",
+        "foo",
+        "foo{a=\"b\",c!~\"d.*\"}",
+        "{\"m.n\",x=\"\\n\"}",
+        "foo offset -5m",
+        "foo @ end() offset 1h",
+        "1",
+        "-2.5",
+        "5m",
+        "NaN",
+        "time()",
+        "vector(1)",
+        "rate(foo[5m] smoothed)",
+        "sum_over_time(foo[step() + 1m] @ 5)",
         "max_over_time(sum(foo)[1h:5m] offset 1d)",
     ])
     .prop_map(str::to_owned);
@@ -34,8 +122,9 @@ pub(super) fn expression() -> impl Strategy<Value = String> {
                 .prop_map(|(lhs, op, rhs)| format!("{lhs} {op} {rhs}")),
             (inner.clone(), prop::sample::select(vec!["== bool", "< bool", "</", ">/"]), inner.clone())
                 .prop_map(|(lhs, op, rhs)| format!("{lhs} {op} {rhs}")),
-            (inner.clone(), inner.clone())
-                .prop_map(|(lhs, rhs)| format!("sum({lhs}) + on (a, \"b.c\") group_left () fill_right (1) avg({rhs})")),
+            (inner.clone(), inner.clone()).prop_map(|(lhs, rhs)| format!(
+                "sum({lhs}) + on (a, \"b.c\") group_left () fill_right (1) avg({rhs})"
+            )),
             inner.clone().prop_map(|expr| format!("({expr})")),
             inner.clone().prop_map(|expr| format!("-{expr}")),
             inner.clone().prop_map(|expr| format!("topk without (a) (3, {expr})")),
@@ -47,7 +136,8 @@ pub(super) fn expression() -> impl Strategy<Value = String> {
 fn round_trip(query: &str) -> Result<(), TestCaseError> {
     let Ok(expr) = parse(query, &everything()) else { return Ok(()) };
     for text in [expr.to_string(), pretty(&expr)] {
-        let again = parse(&text, &everything()).map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
+        let again =
+            parse(&text, &everything()).map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
         prop_assert_eq!(again.to_string(), expr.to_string());
         prop_assert_eq!(again.value_type(), expr.value_type());
     }

@@ -18,13 +18,20 @@ fn every_node_knows_its_text() {
         texts(query, &parsed(query), &mut found);
         assert_eq!(found, want);
     };
-    check(" rate( foo{a=\"b\"} [5m] offset 1m ) ", &[
-        "rate( foo{a=\"b\"} [5m] offset 1m )",
-        "foo{a=\"b\"} [5m] offset 1m",
-    ]);
-    check("sum (a) by (x) + -b ^ 2", &["sum (a) by (x) + -b ^ 2", "sum (a) by (x)", "a", "-b ^ 2", "b ^ 2", "b", "2"]);
-    check("topk(- 5, (a @ start( )))", &["topk(- 5, (a @ start( )))", "- 5", "(a @ start( ))", "a @ start( )"]);
-    check("a[1h:5m] @ 5 * 'é' # c", &["a[1h:5m] @ 5 * 'é'"]);
+    check(
+        " rate( foo{a=\"b\"} [5m] offset 1m ) ",
+        &["rate( foo{a=\"b\"} [5m] offset 1m )", "foo{a=\"b\"} [5m] offset 1m"],
+    );
+    check(
+        "sum (a) by (x) + -b ^ 2",
+        &["sum (a) by (x) + -b ^ 2", "sum (a) by (x)", "a", "-b ^ 2", "b ^ 2", "b", "2"],
+    );
+    check(
+        "topk(- 5, (a @ start( )))",
+        &["topk(- 5, (a @ start( )))", "- 5", "(a @ start( ))", "a @ start( )"],
+    );
+    check("rate(a[1h:5m] @ 5) # é", &["rate(a[1h:5m] @ 5)", "a[1h:5m] @ 5", "a"]);
+    check("count_values('é', a) * b", &["count_values('é', a) * b", "count_values('é', a)", "'é'", "a", "b"]);
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn chunk(timestamps_ms: &[i64], values: &[f64]) -> proto::Chunk {
         min_time_ms: timestamps_ms.first().copied().unwrap_or_default(),
         max_time_ms: timestamps_ms.last().copied().unwrap_or_default(),
         r#type: proto::chunk::Encoding::Xor.into(),
-        data: xor::encode(timestamps_ms, values).into(),
+        data: xor::encode(timestamps_ms, values),
     }
 }
 

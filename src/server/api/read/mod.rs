@@ -52,7 +52,8 @@ async fn answer(state: &Shared, headers: &HeaderMap, body: &[u8]) -> ApiResult<R
     let (encoded, guard) = state.queries.run(state.config.query.timeout, work).await?;
     let (content_type, pieces) = match encoded {
         Encoded::Samples(message) => {
-            let headers = [(header::CONTENT_TYPE, samples::CONTENT_TYPE), (header::CONTENT_ENCODING, "snappy")];
+            let headers =
+                [(header::CONTENT_TYPE, samples::CONTENT_TYPE), (header::CONTENT_ENCODING, "snappy")];
             return Ok((StatusCode::OK, headers, message).into_response());
         }
         Encoded::Chunks(frames) => (chunks::CONTENT_TYPE, Frames(frames.into_iter())),

@@ -27,14 +27,19 @@ fn time_series(series: Series) -> proto::TimeSeries {
     let samples = series.timestamps_ms.iter().zip(&series.values);
     proto::TimeSeries {
         labels: labels(&series.labels),
-        samples: samples.map(|(timestamp, value)| proto::Sample { timestamp: *timestamp, value: *value }).collect(),
+        samples: samples
+            .map(|(timestamp, value)| proto::Sample { timestamp: *timestamp, value: *value })
+            .collect(),
         histograms: series.histograms.iter().map(histogram).collect(),
         ..proto::TimeSeries::default()
     }
 }
 
 pub fn labels(labels: &Labels) -> Vec<proto::Label> {
-    labels.iter().map(|(name, value)| proto::Label { name: name.to_owned(), value: value.to_owned() }).collect()
+    labels
+        .iter()
+        .map(|(name, value)| proto::Label { name: name.to_owned(), value: value.to_owned() })
+        .collect()
 }
 
 fn histogram(point: &HistogramPoint) -> proto::Histogram {

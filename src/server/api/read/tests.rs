@@ -14,8 +14,10 @@ async fn filled() -> TestServer {
     for i in 0..300i64 {
         series = series.sample(NOW_MS - 300_000 + i * 1000, i as f64 * 0.5);
     }
-    let histogram = Series::new(&[("__name__", "spread")]).histogram(NOW_MS, integer_histogram(0, &[1, 2], 0, 3.0));
-    let other = Series::new(&[("__name__", "load"), ("instance", "b")]).sample(NOW_MS, crate::model::stale_nan());
+    let histogram =
+        Series::new(&[("__name__", "spread")]).histogram(NOW_MS, integer_histogram(0, &[1, 2], 0, 3.0));
+    let other =
+        Series::new(&[("__name__", "load"), ("instance", "b")]).sample(NOW_MS, crate::model::stale_nan());
     let body = Sent::of([series, histogram, other]).body(Protocol::V2);
     let request = axum::http::Request::post("/api/v1/write")
         .header("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")

@@ -190,7 +190,11 @@ pub mod decode {
                 time = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
                 value = reader.bits(64);
             } else {
-                delta = if at == 1 { reader.uvarint() as i64 } else { delta.wrapping_add(reader.delta_of_delta()) };
+                delta = if at == 1 {
+                    reader.uvarint() as i64
+                } else {
+                    delta.wrapping_add(reader.delta_of_delta())
+                };
                 time = time.wrapping_add(delta);
                 if reader.bits(1) == 1 {
                     if reader.bits(1) == 1 {

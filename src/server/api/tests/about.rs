@@ -88,7 +88,13 @@ async fn metrics_count_requests_by_handler() {
     for line in lines {
         assert!(got.text().lines().any(|l| l == line), "{line} not in\n{}", got.text());
     }
-    for name in ["onggi_build_info{", "onggi_log_sync_duration_seconds_bucket{le=\"+Inf\"}", "onggi_parts ", "process_cpu_seconds_total", "onggi_memory_budget_limit_bytes{budget=\"process\"}"] {
+    for name in [
+        "onggi_build_info{",
+        "onggi_log_sync_duration_seconds_bucket{le=\"+Inf\"}",
+        "onggi_parts ",
+        "process_cpu_seconds_total",
+        "onggi_memory_budget_limit_bytes{budget=\"process\"}",
+    ] {
         assert!(got.text().contains(name), "{name} not in\n{}", got.text());
     }
 }

@@ -9,7 +9,8 @@ async fn series_labels_and_values_are_listed() {
     let server = TestServer::with_samples(&[]).await;
     let data = async |path: &str| server.get(&format!("/api/v1/{path}")).await.json()["data"].take();
 
-    let series = data("series?match[]=load%7Binstance%21%3D%22a%22%7D&match[]=load%7Binstance%3D%22c%22%7D").await;
+    let series =
+        data("series?match[]=load%7Binstance%21%3D%22a%22%7D&match[]=load%7Binstance%3D%22c%22%7D").await;
     assert_eq!(
         series,
         json!([
@@ -20,7 +21,10 @@ async fn series_labels_and_values_are_listed() {
     assert_eq!(data("labels").await, json!(["__name__", "instance", "job"]));
     assert_eq!(data("labels?match[]=nothing").await, json!([]));
     assert_eq!(data("label/instance/values").await, json!(["a", "b", "c"]));
-    assert_eq!(data("label/instance/values?match[]=load%7Binstance%3D~%22b%7Cc%22%7D").await, json!(["b", "c"]));
+    assert_eq!(
+        data("label/instance/values?match[]=load%7Binstance%3D~%22b%7Cc%22%7D").await,
+        json!(["b", "c"])
+    );
     assert_eq!(data("label/nothing/values").await, json!([]));
     assert_eq!(data("series?match[]=load&start=1&end=2").await, json!([]));
     let posted = server.post_form("/api/v1/labels", "match[]=load").await.json();
@@ -30,7 +34,8 @@ async fn series_labels_and_values_are_listed() {
 #[tokio::test]
 async fn names_beyond_ascii_are_reached_plain_and_escaped() {
     let server = TestServer::start(&[]).await;
-    let series = Series::new(&[("__name__", "a metric"), ("label.with.dots", "1"), ("ключ", "2")]).sample(NOW_MS, 1.0);
+    let series =
+        Series::new(&[("__name__", "a metric"), ("label.with.dots", "1"), ("ключ", "2")]).sample(NOW_MS, 1.0);
     assert_eq!(server.write(Protocol::V2, &Sent::of([series])).await.status, 204);
 
     let check = async |name: &str, want: serde_json::Value| {

@@ -1,6 +1,7 @@
 //! The handlers as clients see them: requests in, status codes, headers and bodies out.
 
 mod about;
+mod admin;
 mod look_up;
 mod query;
 mod rim;
@@ -20,7 +21,11 @@ impl TestServer {
             Protocol::V1 => V1,
             Protocol::V2 => V2,
         };
-        self.write_body(&[("content-type", content_type), ("content-encoding", "snappy")], sent.body(protocol)).await
+        self.write_body(
+            &[("content-type", content_type), ("content-encoding", "snappy")],
+            sent.body(protocol),
+        )
+        .await
     }
 
     async fn write_body(&self, headers: &[(&str, &str)], body: Vec<u8>) -> Answered {

@@ -17,7 +17,9 @@ async fn get_and_post_ask_the_same() {
     assert_eq!(got.json(), json!({"status": "success", "data": {"resultType": "vector", "result": want}}));
     let posted = server.post_form("/api/v1/query", form).await;
     assert_eq!(posted.body, got.body);
-    let mixed = server.post_form("/api/v1/query?query=nothing&time=1699999940", "query=load%7Binstance%3D%22b%22%7D").await;
+    let mixed = server
+        .post_form("/api/v1/query?query=nothing&time=1699999940", "query=load%7Binstance%3D%22b%22%7D")
+        .await;
     assert_eq!(mixed.body, got.body, "the body wins over the URL");
     let prefixed = server.get(&format!("/prometheus/api/v1/query?{form}")).await;
     assert_eq!(prefixed.body, got.body);
@@ -34,14 +36,18 @@ async fn without_a_time_it_is_now() {
 #[tokio::test]
 async fn a_range_is_a_matrix_also_of_scalars() {
     let server = TestServer::with_samples(&[]).await;
-    let got = server.get("/api/v1/query_range?query=load&start=1699999880&end=1700000000&step=1m").await.json();
+    let got =
+        server.get("/api/v1/query_range?query=load&start=1699999880&end=1700000000&step=1m").await.json();
     assert_eq!(got["data"]["resultType"], "matrix");
     assert_eq!(
         got["data"]["result"][2]["values"],
         json!([[1_699_999_880, "8"], [1_699_999_940, "9"], [1_700_000_000, "10"]])
     );
     let got = server.get("/api/v1/query_range?query=2&start=1&end=2&step=1").await.json();
-    assert_eq!(got["data"], json!({"resultType": "matrix", "result": [{"metric": {}, "values": [[1, "2"], [2, "2"]]}]}));
+    assert_eq!(
+        got["data"],
+        json!({"resultType": "matrix", "result": [{"metric": {}, "values": [[1, "2"], [2, "2"]]}]})
+    );
 }
 
 #[tokio::test]
@@ -66,11 +72,31 @@ async fn bad_parameters_are_400_in_the_words_of_prometheus() {
     let range = "query_range?query=x&start=1&end=2&step=1";
     check("query?query=x&time=abc", "invalid parameter \"time\": Invalid time value for 'time': cannot parse \"abc\" to a valid timestamp").await;
     check("query?query=x&limit=-1", "invalid parameter \"limit\": limit must be non-negative").await;
-    check("query?query=x&timeout=soon", "invalid parameter \"timeout\": cannot parse \"soon\" to a valid duration").await;
-    check("query?query=x&lookback_delta=x", "error parsing lookback delta duration: cannot parse \"x\" to a valid duration").await;
-    check("query_range?query=x&end=2&step=1", "invalid parameter \"start\": cannot parse \"\" to a valid timestamp").await;
-    check("query_range?query=x&start=1&end=2", "invalid parameter \"step\": cannot parse \"\" to a valid duration").await;
-    check(&format!("{range}&end=0").replace("end=2&", ""), "invalid parameter \"end\": end timestamp must not be before start time").await;
+    check(
+        "query?query=x&timeout=soon",
+        "invalid parameter \"timeout\": cannot parse \"soon\" to a valid duration",
+    )
+    .await;
+    check(
+        "query?query=x&lookback_delta=x",
+        "error parsing lookback delta duration: cannot parse \"x\" to a valid duration",
+    )
+    .await;
+    check(
+        "query_range?query=x&end=2&step=1",
+        "invalid parameter \"start\": cannot parse \"\" to a valid timestamp",
+    )
+    .await;
+    check(
+        "query_range?query=x&start=1&end=2",
+        "invalid parameter \"step\": cannot parse \"\" to a valid duration",
+    )
+    .await;
+    check(
+        &format!("{range}&end=0").replace("end=2&", ""),
+        "invalid parameter \"end\": end timestamp must not be before start time",
+    )
+    .await;
     check(
         "query_range?query=x&start=1&end=2&step=0",
         "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer",
@@ -110,10 +136,19 @@ async fn statistics_come_when_asked_for() {
     let server = TestServer::with_samples(&[]).await;
     let got = server.get("/api/v1/query?query=load&stats=true").await.json();
     let stats = &got["data"]["stats"];
-    for name in ["evalTotalTime", "resultSortTime", "queryPreparationTime", "innerEvalTime", "execQueueTime", "execTotalTime"] {
+    for name in [
+        "evalTotalTime",
+        "resultSortTime",
+        "queryPreparationTime",
+        "innerEvalTime",
+        "execQueueTime",
+        "execTotalTime",
+    ] {
         assert!(stats["timings"][name].is_number(), "{name}: {got}");
     }
-    assert!(stats["samples"]["totalQueryableSamples"].is_number() && stats["samples"]["peakSamples"].is_number());
+    assert!(
+        stats["samples"]["totalQueryableSamples"].is_number() && stats["samples"]["peakSamples"].is_number()
+    );
 }
 
 #[tokio::test]
@@ -124,7 +159,8 @@ async fn exemplars_of_a_query_are_those_of_its_selectors() {
     assert_eq!(server.write(Protocol::V2, &sent).await.status, 204);
 
     let query = encode("sum(rate(hits_total[5m])) / sum(other)");
-    let got = server.get(&format!("/api/v1/query_exemplars?query={query}&start=1699999000&end=1700000000")).await;
+    let got =
+        server.get(&format!("/api/v1/query_exemplars?query={query}&start=1699999000&end=1700000000")).await;
 
     assert_eq!(
         got.json()["data"],

@@ -31,7 +31,8 @@ async fn unknown_routes_are_404_and_wrong_methods_405() {
 #[tokio::test]
 async fn pages_of_other_origins_may_read_unless_told_otherwise() {
     let ask = async |server: &TestServer, origin: &str| {
-        let request = Request::get("/api/v1/query?query=1").header("origin", origin).body(axum::body::Body::empty());
+        let request =
+            Request::get("/api/v1/query?query=1").header("origin", origin).body(axum::body::Body::empty());
         let got = server.send(request.expect("valid request")).await;
         got.header("access-control-allow-origin").map(str::to_owned)
     };
@@ -111,7 +112,7 @@ async fn a_full_queue_of_queries_is_503() {
         async move {
             let wait = |guard: &crate::querier::QueryGuard| {
                 while guard.check().is_ok() {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    std::thread::park_timeout(std::time::Duration::from_millis(1));
                 }
                 Ok(())
             };

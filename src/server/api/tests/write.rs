@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::ingest::testing::{compress, integer_histogram};
-use crate::model::time::{DAY_MS, HOUR_MS};
 use crate::model::MetricType;
+use crate::model::time::{DAY_MS, HOUR_MS};
 
 const SAMPLES: &str = "x-prometheus-remote-write-samples-written";
 const HISTOGRAMS: &str = "x-prometheus-remote-write-histograms-written";
@@ -66,7 +66,11 @@ async fn one_bad_series_is_named_and_the_others_are_written() {
     let found = server.get("/api/v1/query?query=up").await.json();
     assert_eq!(found["data"]["result"][0]["value"][1], "1");
     let metrics = server.get("/metrics").await;
-    assert!(metrics.text().contains("onggi_samples_refused_total{reason=\"too_old\"} 2"), "{}", metrics.text());
+    assert!(
+        metrics.text().contains("onggi_samples_refused_total{reason=\"too_old\"} 2"),
+        "{}",
+        metrics.text()
+    );
 }
 
 #[tokio::test]
@@ -126,9 +130,15 @@ async fn a_body_beyond_the_limit_is_refused_before_it_is_unpacked() {
 #[tokio::test]
 async fn a_large_body_is_decoded_elsewhere_and_stored() {
     let server = TestServer::start(&[]).await;
-    let many = (0..3000).map(|i| Series::new(&[("__name__", "many"), ("i", &i.to_string())]).sample(NOW_MS, 1.0));
+    let many =
+        (0..3000).map(|i| Series::new(&[("__name__", "many"), ("i", &i.to_string())]).sample(NOW_MS, 1.0));
     let answered = server.write(Protocol::V2, &Sent::of(many)).await;
-    assert_eq!((answered.status.as_u16(), answered.header(SAMPLES)), (204, Some("3000")), "{}", answered.text());
+    assert_eq!(
+        (answered.status.as_u16(), answered.header(SAMPLES)),
+        (204, Some("3000")),
+        "{}",
+        answered.text()
+    );
     assert_eq!(server.state.memory.writes.used_bytes(), 0, "memory is given back");
 }
 

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::support::{Rng, build_file};
 use crate::storage::log::DecodedFrame;
 use crate::storage::log::decoder::decode_payload;
-use crate::storage::log::index::decode_index;
 use crate::storage::log::layout::{FileHeader, Trailer};
 use crate::storage::log::tables::Tables;
 
@@ -58,7 +57,6 @@ fn any_bytes(rng: &mut Rng) {
     let mut frame = DecodedFrame::default();
     // Only that they return is asked.
     let _ = decode_payload(&bytes, &mut Tables::default(), &mut frame);
-    let _ = decode_index(&bytes);
     if let Some(header) = bytes.first_chunk() {
         let _ = FileHeader::parse(header);
     }

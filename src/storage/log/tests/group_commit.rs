@@ -189,7 +189,7 @@ fn labels_that_a_reader_would_refuse_are_not_taken() {
     let log = Log::open(dir.path(), 1, LogOptions::default()).expect("opened");
     let (mut batch, ids) = numbered(1);
     batch.labels.swap(0, 1);
-    let refused = log.submit(&batch, &ids, 0).err().expect("refused");
+    let refused = log.submit(&batch, &ids, 0).expect_err("refused");
     assert!(matches!(refused, LogError::NotCanonical { .. }), "{refused}");
     let (batch, ids) = numbered(1);
     log.submit(&batch, &ids, 0).expect("taken").wait().expect("the refused batch left no trace");

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::support::{BuiltFile, HEADER, Records, Rng, Sender, build_file, read_all, read_frames};
-use crate::storage::log::index::decode_index;
+use super::support::{
+    BuiltFile, HEADER, Records, Rng, Sender, build_file, decode_index, read_all, read_frames,
+};
 use crate::storage::log::layout::{TRAILER_BYTES, Trailer};
 use crate::storage::log::{Log, LogFileReader, LogOptions, Recovered, Tail, file_path, list_files};
 
@@ -36,6 +37,7 @@ fn the_index_is_found_from_the_end_and_points_at_the_frames() {
     assert_eq!(entries.len(), frames.len());
     for (entry, (offset, frame)) in entries.iter().zip(offsets.iter().zip(&frames)) {
         assert_eq!(entry.offset, *offset as u64);
+        assert!(entry.bytes > 0 && entry.partition < 64);
         assert_eq!(entry.summary.floats, frame.floats.len() as u64);
         assert_eq!(entry.summary.tombstones, frame.tombstones.len() as u64);
     }
@@ -200,6 +202,6 @@ fn a_renamed_file_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = file_path(dir.path(), 3);
     fs::write(&path, build_file(1, 2).bytes).expect("written");
-    let refused = LogFileReader::open(&path, false).err().expect("refused");
+    let refused = LogFileReader::open(&path, false).expect_err("refused");
     assert!(refused.to_string().contains("header says sequence 1"), "{refused}");
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::encoding::varint::{take_u32, take_u64};
 use crate::model::histogram::{Counts, Histogram, ResetHint, Span};
 use crate::model::sample::stale_nan;
 use crate::model::series_batch::HistogramSample;
@@ -13,8 +14,9 @@ use crate::model::{
 };
 use crate::storage::log::index::IndexBuilder;
 use crate::storage::log::layout::{FileHeader, LogId};
+use crate::storage::log::malformed::Malformed;
 use crate::storage::log::{
-    DecodedFrame, FileEncoder, LogError, LogFileReader, LoggedMetadata, Tail, Tombstone,
+    DecodedFrame, FileEncoder, LogError, LogFileReader, LoggedMetadata, Summary, Tail, Tombstone,
 };
 
 /// A small generator of random numbers: the same seed, the same bad day.
@@ -366,6 +368,29 @@ pub fn build_file(seed: u64, frames: usize) -> BuiltFile {
     let end = built.bytes.len() as u64;
     built.bytes.extend_from_slice(&index.footer(&HEADER, end));
     built
+}
+
+/// One frame of a sealed file, as its index tells it.
+pub struct IndexEntry {
+    pub partition: u16,
+    pub offset: u64,
+    /// Header and payload.
+    pub bytes: u32,
+    pub summary: Summary,
+}
+
+/// Decodes the payload of an index frame: files can be read from their end.
+pub fn decode_index(mut rest: &[u8]) -> Result<Vec<IndexEntry>, Malformed> {
+    let frames = take_u64(&mut rest)?;
+    let (mut entries, mut offset) = (Vec::new(), HEADER.to_bytes().len() as u64);
+    for _ in 0..frames {
+        let partition =
+            u16::try_from(take_u64(&mut rest)?).map_err(|_| Malformed::What("a partition beyond 16 bits"))?;
+        let bytes = take_u32(&mut rest)?;
+        entries.push(IndexEntry { partition, offset, bytes, summary: Summary::take(&mut rest)? });
+        offset += u64::from(bytes);
+    }
+    if rest.is_empty() { Ok(entries) } else { Err(Malformed::What("bytes after the index")) }
 }
 
 /// A batch of one sample with a number of its own, in one of a few series.

@@ -88,7 +88,8 @@ fn rows_of_a_target_share_their_timestamps() {
 
 #[test]
 fn times_that_never_come_again_are_not_made_columns() {
-    let all: Vec<_> = (0..100).map(|i| gauge("pushed", &format!("{i:03}"), &[i * 977, i * 977 + 60_000])).collect();
+    let all: Vec<_> =
+        (0..100).map(|i| gauge("pushed", &format!("{i:03}"), &[i * 977, i * 977 + 60_000])).collect();
     let (_, summary) = written(&all, PartOptions::default());
     assert_eq!(summary.timestamp_columns, 0);
 }

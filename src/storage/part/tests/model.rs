@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::super::series::row_order;
 use super::super::*;
 use crate::model::time::DAY_MS;
-use crate::model::{Counts, Exemplar, Histogram, Labels, MatchOp, Matcher, ResetHint, Span, TenantId, TimeRange, stale_nan};
+use crate::model::{
+    Counts, Exemplar, Histogram, Labels, MatchOp, Matcher, ResetHint, Span, TenantId, TimeRange, stale_nan,
+};
 use crate::querier::HistogramPoint;
 
 /// SplitMix64.
@@ -43,8 +45,22 @@ pub fn labels(pairs: &[(&str, &str)]) -> Labels {
 
 pub const TENANTS: [&str; 4] = ["anonymous", "team-a", "team-b", "zz"];
 pub const NAMES: [&str; 7] = ["__name__", "job", "instance", "A", "größe", "日本", "le"];
-pub const VALUES: [&str; 14] =
-    ["up", "up_total", "ups", "a", "ab", "abc", "b", "10.0.0.1:9100", "+Inf", "0.5", "ärger", "漢字", "a\nb", "\u{10ffff}"];
+pub const VALUES: [&str; 14] = [
+    "up",
+    "up_total",
+    "ups",
+    "a",
+    "ab",
+    "abc",
+    "b",
+    "10.0.0.1:9100",
+    "+Inf",
+    "0.5",
+    "ärger",
+    "漢字",
+    "a\nb",
+    "\u{10ffff}",
+];
 const PATTERNS: [&str; 14] =
     ["", ".*", ".+", "a", "a|b", "a|", "up.*", "up_.+", "(a|b)?", "[a-c]+", ".*b", "漢.*", "a.b", "nowhere"];
 
@@ -149,7 +165,13 @@ fn starts(random: &mut Random, count: usize) -> Vec<i64> {
     let (kind, start) = (random.below(3), random.bits() as i64 >> 20);
     let next = |at: usize| match kind {
         0 => 0,
-        1 => if at < count / 2 { 0 } else { start },
+        1 => {
+            if at < count / 2 {
+                0
+            } else {
+                start
+            }
+        }
         _ => start.wrapping_add(random.below(5) as i64),
     };
     (0..count).map(next).collect()

@@ -20,7 +20,8 @@ pub fn fuzz_round(seed: u64) {
         column_cache_bytes: random.pick(&[0, 1_000, 1 << 20]),
     };
     let (container, summary) = written(&all, options);
-    let reader = PartReader::open_with_cache(container, random.pick(&[0, 2_000, 1 << 20])).expect("own bytes");
+    let reader =
+        PartReader::open_with_cache(container, random.pick(&[0, 2_000, 1 << 20])).expect("own bytes");
     assert_eq!(**reader.summary(), summary, "seed {seed}");
     check_summary(&summary, &all);
     check_labels(&reader, &all);
@@ -58,7 +59,8 @@ fn check_labels(reader: &PartReader<MemoryContainer>, all: &[PartSeries]) {
     assert!(labels.iter().eq(all.iter().map(|one| &one.labels)));
     for (row, one) in all.iter().enumerate() {
         assert_eq!(reader.tenant_of(row as u32), Some(&one.tenant));
-        assert_eq!(reader.labels(&[row as u32], &QueryGuard::unlimited()).expect("own bytes"), [one.labels.clone()]);
+        let labels = reader.labels(&[row as u32], &QueryGuard::unlimited()).expect("own bytes");
+        assert_eq!(labels[0], one.labels);
     }
     assert_eq!(reader.tenant_of(all.len() as u32), None);
     assert!(reader.labels(&[all.len() as u32], &QueryGuard::unlimited()).is_err());
@@ -148,7 +150,8 @@ fn check_questions(
     assert_eq!(rows, rows_where(&live), "{context}");
 
     let with_exemplars = reader.select_exemplars(&tenant, matchers, range, &guard).expect("own bytes");
-    let has = |one: &PartSeries| matching(one) && on_days(one.exemplars.iter().map(|e| e.timestamp_ms).collect());
+    let has =
+        |one: &PartSeries| matching(one) && on_days(one.exemplars.iter().map(|e| e.timestamp_ms).collect());
     assert_eq!(with_exemplars, rows_where(&has), "{context}");
 
     let found: Vec<&Labels> = rows.iter().map(|row| &all[*row as usize].labels).collect();

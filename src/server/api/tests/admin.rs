@@ -1,0 +1,40 @@
+//! Deleting and ending, open and closed.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn both_are_closed_by_default() {
+    let server = TestServer::with_samples(&[]).await;
+    assert_eq!(server.post_form("/api/v1/admin/tsdb/delete_series", "match[]=load").await.status, 403);
+    assert_eq!(server.post_form("/-/quit", "").await.status, 403);
+    assert!(!server.state.quit.is_cancelled());
+    let left = server.get("/api/v1/series?match[]=load").await.json();
+    assert_eq!(left["data"].as_array().map(Vec::len), Some(3));
+}
+
+#[tokio::test]
+async fn deleted_series_are_gone_at_once_and_others_stay() {
+    let server = TestServer::with_samples(&[("web.enable-admin-api", "true")]).await;
+    let delete = "/api/v1/admin/tsdb/delete_series";
+    assert_eq!(server.post_form(delete, "").await.status, 400);
+    assert_eq!(server.post_form(delete, "match[]=%7B").await.status, 400);
+
+    let deleted = server.post_form(delete, "match[]=load%7Binstance%3D%22a%22%7D").await;
+
+    assert_eq!((deleted.status.as_u16(), deleted.text()), (204, ""));
+    let left = server.get("/api/v1/query?query=load").await.json();
+    let instances: Vec<_> = left["data"]["result"]
+        .as_array()
+        .map(|points| points.iter().map(|point| point["metric"]["instance"].clone()).collect())
+        .unwrap_or_default();
+    assert_eq!(instances, [json!("b"), json!("c")]);
+}
+
+#[tokio::test]
+async fn quitting_asks_the_process_to_leave() {
+    let server = TestServer::start(&[("web.enable-lifecycle", "true")]).await;
+    assert_eq!(server.post_form("/-/quit", "").await.status, 200);
+    assert!(server.state.quit.is_cancelled());
+}

@@ -1,0 +1,209 @@
+//! Decodes samples: record by record, sub-chunk by sub-chunk, clipped to a range.
+//!
+//! Owns the buffers and timestamp columns of one call; which records are wanted is the reader's.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::columns::{ColumnReader, Times, check_ascending};
+use super::container::{Section, SectionSource};
+use super::error::PartError;
+use super::frames::{SubChunk, take_record};
+use super::series::RowSamples;
+use crate::chunk::floats::take_floats;
+use crate::chunk::histograms::{cells, take_histograms};
+use crate::chunk::starts::take_starts;
+use crate::chunk::timestamps::take_timestamps;
+use crate::encoding::cursor::{Cursor, Malformed};
+use crate::model::{Histogram, TimeRange};
+use crate::querier::{HistogramPoint, QueryError, QueryGuard};
+
+/// An error in a record, before it is known which.
+pub(super) enum RecordError {
+    Malformed(Malformed),
+    Part(PartError),
+}
+
+impl RecordError {
+    pub(super) fn at(self, section: Section, key: &[u8]) -> PartError {
+        match self {
+            Self::Malformed(malformed) => PartError::corrupt(section, key, malformed.0),
+            Self::Part(error) => error,
+        }
+    }
+}
+
+impl From<Malformed> for RecordError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl From<PartError> for RecordError {
+    fn from(error: PartError) -> Self {
+        Self::Part(error)
+    }
+}
+
+impl From<QueryError> for RecordError {
+    fn from(error: QueryError) -> Self {
+        Self::Part(error.into())
+    }
+}
+
+/// Timestamps of a sub-chunk.
+enum DecodedTimes {
+    Inline(Vec<i64>),
+    Column(Arc<[i64]>, usize),
+}
+
+/// Decodes sub-chunks of one call; buffers are used again.
+pub(super) struct Decoder<'a> {
+    range: TimeRange,
+    guard: &'a QueryGuard,
+    columns: ColumnReader<'a>,
+    inline: Vec<i64>,
+    values: Vec<f64>,
+    starts: Vec<i64>,
+    histograms: Vec<Arc<Histogram>>,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(source: &'a dyn SectionSource, range: TimeRange, guard: &'a QueryGuard) -> Self {
+        Self {
+            range,
+            guard,
+            columns: ColumnReader::new(source, guard),
+            inline: Vec::new(),
+            values: Vec::new(),
+            starts: Vec::new(),
+            histograms: Vec::new(),
+        }
+    }
+
+    /// Gives the sub-chunks of a record that touch the range, with their timestamps.
+    pub(super) fn record(
+        &mut self,
+        value: &[u8],
+        mut each: impl FnMut(&mut Self, &[i64], &SubChunk<'_>) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
+        take_record(value, |chunk| {
+            let bounds = chunk.bounds.map(|(first_ms, last_ms)| TimeRange::new(first_ms, last_ms));
+            if bounds.is_some_and(|bounds| !bounds.overlaps(&self.range)) {
+                return Ok(());
+            }
+            let times = self.times(&chunk)?;
+            let timestamps_ms = match &times {
+                DecodedTimes::Inline(timestamps_ms) => timestamps_ms,
+                DecodedTimes::Column(column, first_slot) => &column[*first_slot..*first_slot + chunk.samples],
+            };
+            let ends = TimeRange::new(timestamps_ms[0], timestamps_ms[timestamps_ms.len() - 1]);
+            if bounds.is_some_and(|bounds| bounds != ends) {
+                return Err(Malformed("a sub-chunk has other times than its record says").into());
+            }
+            let decoded = if ends.overlaps(&self.range) { each(self, timestamps_ms, &chunk) } else { Ok(()) };
+            if let DecodedTimes::Inline(buffer) = times {
+                self.inline = buffer;
+            }
+            decoded
+        })
+    }
+
+    fn times(&mut self, chunk: &SubChunk<'_>) -> Result<DecodedTimes, RecordError> {
+        match chunk.times {
+            Times::Inline(bytes) => {
+                let mut timestamps_ms = std::mem::take(&mut self.inline);
+                timestamps_ms.clear();
+                take_timestamps(bytes, chunk.samples, &mut timestamps_ms)?;
+                check_ascending(&timestamps_ms)?;
+                Ok(DecodedTimes::Inline(timestamps_ms))
+            }
+            Times::Column { number, first_slot } => {
+                let column = self.columns.column(number)?;
+                let first_slot = first_slot as usize;
+                if column.len().checked_sub(first_slot).is_none_or(|rest| rest < chunk.samples) {
+                    return Err(Malformed("a row is longer than the column of its timestamps").into());
+                }
+                Ok(DecodedTimes::Column(column, first_slot))
+            }
+        }
+    }
+
+    /// The slots whose times are in the range.
+    fn clip(&self, timestamps_ms: &[i64]) -> Range<usize> {
+        let start = timestamps_ms.partition_point(|t| *t < self.range.start_ms);
+        let end = timestamps_ms.partition_point(|t| *t <= self.range.end_ms);
+        start..end.max(start)
+    }
+
+    pub(super) fn floats(
+        &mut self,
+        timestamps_ms: &[i64],
+        chunk: &SubChunk<'_>,
+        samples: &mut RowSamples,
+    ) -> Result<(), RecordError> {
+        let slots = self.clip(timestamps_ms);
+        check_follows(&samples.timestamps_ms, timestamps_ms[slots.clone()].first())?;
+        let starts = self.starts(chunk)?;
+        let sample_bytes = if starts || !samples.starts_ms.is_empty() { 24 } else { 16 };
+        self.guard.reserve(slots.len() as u64 * sample_bytes)?;
+        self.values.clear();
+        take_floats(chunk.payload, chunk.samples, &mut self.values)?;
+        // The row's first sub-chunk is often its only one: then nothing is moved again.
+        if starts {
+            samples.starts_ms.resize(samples.timestamps_ms.len(), 0);
+            samples.starts_ms.extend_from_slice(&self.starts[slots.clone()]);
+        } else if !samples.starts_ms.is_empty() {
+            samples.starts_ms.resize(samples.timestamps_ms.len() + slots.len(), 0);
+        }
+        samples.timestamps_ms.extend_from_slice(&timestamps_ms[slots.clone()]);
+        samples.values.extend_from_slice(&self.values[slots]);
+        Ok(())
+    }
+
+    pub(super) fn histograms(
+        &mut self,
+        timestamps_ms: &[i64],
+        chunk: &SubChunk<'_>,
+        samples: &mut RowSamples,
+    ) -> Result<(), RecordError> {
+        let slots = self.clip(timestamps_ms);
+        let last = samples.histograms.last().map(|point| point.timestamp_ms);
+        check_follows(last.as_slice(), timestamps_ms[slots.clone()].first())?;
+        let starts = self.starts(chunk)?;
+        self.histograms.clear();
+        // What a column may take is bounded by the codec; what is kept of it is reserved.
+        take_histograms(chunk.payload, chunk.samples, &mut self.histograms)?;
+        let kept: usize =
+            self.histograms[slots.clone()].iter().map(|histogram| cells(histogram) * 8 + 200).sum();
+        self.guard.reserve(kept as u64)?;
+        for slot in slots {
+            samples.histograms.push(HistogramPoint {
+                timestamp_ms: timestamps_ms[slot],
+                start_ms: if starts { self.starts[slot] } else { 0 },
+                histogram: Arc::clone(&self.histograms[slot]),
+            });
+        }
+        Ok(())
+    }
+
+    /// Decodes the start timestamps; says whether there are any.
+    fn starts(&mut self, chunk: &SubChunk<'_>) -> Result<bool, RecordError> {
+        self.starts.clear();
+        if chunk.starts.is_empty() {
+            return Ok(false);
+        }
+        let mut cursor = Cursor::new(chunk.starts);
+        take_starts(&mut cursor, chunk.samples, &mut self.starts)?;
+        cursor.end()?;
+        Ok(true)
+    }
+}
+
+/// Sub-chunks of a row follow each other in time.
+fn check_follows(before_ms: &[i64], next_ms: Option<&i64>) -> Result<(), Malformed> {
+    match (before_ms.last(), next_ms) {
+        (Some(before), Some(next)) if before >= next => Err(Malformed("sub-chunks of a row overlap")),
+        _ => Ok(()),
+    }
+}
