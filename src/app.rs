@@ -16,7 +16,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::memory::MemoryBudget;
 use crate::model::regex::RegexError;
-use crate::model::time::MINUTE_MS;
 use crate::promql::{Engine, EngineOptions};
 use crate::server::query_pool::{QueryPool, QueryPoolOptions};
 use crate::server::{Listener, MemoryShares, ServerState, Shared, router};
@@ -159,10 +158,6 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
 /// [`MemoryShares`]), the rest is for what nobody leases.
 const HEAD_PERCENT: u64 = 40;
 const CACHE_PERCENT: u64 = 5;
-/// Epochs become parts at this age or when this much log would have to be replayed.
-const EPOCH_AGE_MAX_MS: i64 = 20 * MINUTE_MS;
-const EPOCH_LOG_BYTES_MAX: u64 = 256 << 20;
-const LOG_FILE_BYTES: u64 = 64 << 20;
 
 fn storage_options(config: &Config, clock: Arc<dyn Clock>) -> StorageOptions {
     let percent = |percent: u64| config.memory_limit_bytes / 100 * percent;
@@ -172,9 +167,9 @@ fn storage_options(config: &Config, clock: Arc<dyn Clock>) -> StorageOptions {
         clock,
         head_bytes_max: percent(HEAD_PERCENT),
         cache_bytes: usize::try_from(percent(CACHE_PERCENT)).unwrap_or(usize::MAX),
-        epoch_age_max_ms: EPOCH_AGE_MAX_MS,
-        epoch_log_bytes_max: EPOCH_LOG_BYTES_MAX,
-        log_file_bytes: LOG_FILE_BYTES,
+        epoch_age_max_ms: config.storage.epoch_age_max_ms,
+        epoch_log_bytes_max: config.storage.epoch_log_bytes_max,
+        log_file_bytes: config.storage.log_file_bytes,
     }
 }
 

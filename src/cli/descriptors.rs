@@ -6,6 +6,7 @@
 use std::io;
 
 /// Raises the soft limit to the hard one; returns the limit that counts from now on.
+#[expect(unsafe_code, reason = "the standard library has no resource limits")]
 pub fn raise_limit() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a valid `rlimit`, which the call fills and does not keep.

@@ -54,6 +54,9 @@ pub struct Web {
 pub struct Storage {
     pub path: PathBuf,
     pub retention_ms: i64,
+    pub epoch_age_max_ms: i64,
+    pub epoch_log_bytes_max: u64,
+    pub log_file_bytes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -132,6 +135,9 @@ impl Config {
             storage: Storage {
                 path: raw.get("storage.path", value::path)?,
                 retention_ms: raw.get("storage.retention", value::retention_ms)?,
+                epoch_age_max_ms: raw.get("storage.epoch-max-age", value::epoch_age_ms)?,
+                epoch_log_bytes_max: raw.get("storage.epoch-max-bytes", value::log_bytes)?,
+                log_file_bytes: raw.get("storage.log-file-bytes", value::log_bytes)?,
             },
             remote_write: RemoteWrite {
                 body_bytes_max: raw.get("remote-write.max-body-bytes", value::positive_bytes)?,

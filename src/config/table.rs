@@ -154,6 +154,32 @@ pub const SETTINGS: &[Setting] = &[
                balancers look elsewhere. SIGINT and a second signal skip it",
     },
     Setting {
+        name: "storage.epoch-max-age",
+        aliases: &[],
+        default: "20m",
+        value: "DURATION",
+        expected: "a duration of at least 1s such as 20m",
+        help: "Samples stay in memory and in the log for at most this long before they become a part on \
+               disk. Longer makes fewer, larger parts and longer restarts",
+    },
+    Setting {
+        name: "storage.epoch-max-bytes",
+        aliases: &[],
+        default: "256MiB",
+        value: "BYTES",
+        expected: "bytes, at least 4KiB, such as 256MiB",
+        help: "The same, by bytes of log: what a restart may have to replay",
+    },
+    Setting {
+        name: "storage.log-file-bytes",
+        aliases: &[],
+        default: "64MiB",
+        value: "BYTES",
+        expected: "bytes, at least 4KiB, such as 64MiB",
+        help: "Size at which a log file is closed and the next one begun. Every file repeats the labels of \
+               the series in it",
+    },
+    Setting {
         name: "storage.path",
         aliases: &["storage.tsdb.path"],
         default: "./data",

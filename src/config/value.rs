@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::LogFormat;
-use crate::model::time::{HOUR_MS, YEAR_MS, parse_duration_ms};
+use crate::model::time::{HOUR_MS, SECOND_MS, YEAR_MS, parse_duration_ms};
 
 /// Below this there is no room for the database's fixed parts and one request beside them.
 const MEMORY_LIMIT_BYTES_MIN: u64 = 64 << 20;
@@ -32,6 +32,16 @@ pub fn lookback_ms(text: &str) -> Parsed<i64> {
 pub fn retention_ms(text: &str) -> Parsed<i64> {
     let ms = parse_duration_ms(text).map_err(|e| e.to_string())?;
     if (HOUR_MS..=RETENTION_MS_MAX).contains(&ms) { Ok(ms) } else { Err("out of range".to_owned()) }
+}
+
+pub fn epoch_age_ms(text: &str) -> Parsed<i64> {
+    let ms = parse_duration_ms(text).map_err(|e| e.to_string())?;
+    if ms >= SECOND_MS { Ok(ms) } else { Err("too short".to_owned()) }
+}
+
+pub fn log_bytes(text: &str) -> Parsed<u64> {
+    const LOG_BYTES_MIN: u64 = 4 << 10;
+    bytes(text).and_then(|n| if n < LOG_BYTES_MIN { Err("too small".to_owned()) } else { Ok(n) })
 }
 
 /// `64MiB`, `1.5GiB`, `10MB`, `4096`: units of 1024 with an `i`, and, as in Prometheus, without.

@@ -15,8 +15,7 @@ pub enum MetricType {
 }
 
 impl MetricType {
-    /// The type behind a number of remote write 1.0; unknown numbers are [`Self::Unknown`].
-    /// 2.0 swaps gauge histogram and its neighbours: the decoder translates.
+    /// The type behind a number of remote write, 1.0 or 2.0; unknown numbers are [`Self::Unknown`].
     pub fn from_number(number: u8) -> Self {
         match number {
             1 => Self::Counter,

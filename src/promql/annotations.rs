@@ -149,6 +149,10 @@ pub mod text {
         format!("encountered a mix of histograms and floats for metric name {metric:?}")
     }
 
+    pub fn overlapping_start(metric: &str) -> String {
+        format!("sample has start time that overlaps with previous sample timestamp for metric {metric:?}")
+    }
+
     pub const MIXED_FLOATS_HISTOGRAMS_AGGREGATION: &str =
         "encountered a mix of histograms and floats for aggregation";
 

@@ -77,11 +77,37 @@ pub async fn read(
     if declared.is_some_and(|length| length > limits.bytes_max) {
         return Err(too_large);
     }
-    let lease = memory.lease(declared.unwrap_or(0))?;
+    let lease = match memory.lease(declared.unwrap_or(0)) {
+        Ok(lease) => lease,
+        Err(exhausted) => {
+            discard(body, limits.bytes_max).await;
+            return Err(exhausted.into());
+        }
+    };
     match tokio::time::timeout(limits.timeout, collect(body, limits.bytes_max, lease)).await {
         Ok(read) => read,
         Err(_) => Err(BodyError::TooSlow(limits.timeout)),
     }
+}
+
+/// How long a refused request may take to arrive: a sender that is cut off while it writes never
+/// sees why.
+const DISCARD_MAX: Duration = Duration::from_secs(2);
+
+/// Reads what nobody wants, without keeping it.
+async fn discard(mut body: Body, bytes_max: u64) {
+    let reading = async {
+        let mut left = bytes_max;
+        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Whoever does not send in time is refused all the same.
+    let _ = tokio::time::timeout(DISCARD_MAX, reading).await;
 }
 
 async fn collect(mut body: Body, bytes_max: u64, mut lease: MemoryLease) -> Result<LeasedBody, BodyError> {

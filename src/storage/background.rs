@@ -30,7 +30,7 @@ const RETRY_PERIOD: Duration = Duration::from_secs(5);
 const EPOCH_SHARE_OF_HEAD: u64 = 4;
 
 /// The answer goes to whoever asked.
-pub type Reply = oneshot::Sender<Result<(), String>>;
+pub type Reply = oneshot::Sender<Result<(), AppendError>>;
 
 /// What the thread can be asked for.
 pub enum Request {
@@ -54,7 +54,7 @@ impl Background {
         let (reply, answer) = oneshot::channel();
         let sender = self.sender.as_ref().ok_or_else(ended)?;
         sender.send(request(reply)).map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?.map_err(AppendError::Internal)
+        answer.await.map_err(|_| ended())?
     }
 }
 
@@ -91,7 +91,7 @@ pub fn start(engine: &Arc<Engine>, backlog: Vec<LogFileEntry>) -> Result<Backgro
 fn refuse_requests(requests: &Receiver<Request>, reason: &str) {
     while let Ok(Request::Settle(reply) | Request::Close(reply)) = requests.recv() {
         // Whoever asked may have gone.
-        let _ = reply.send(Err(reason.to_owned()));
+        let _ = reply.send(Err(AppendError::Internal(reason.to_owned())));
     }
 }
 
@@ -101,20 +101,20 @@ fn run(engine: &Engine, requests: &Receiver<Request>) {
     loop {
         match requests.recv_timeout(TICK) {
             Ok(Request::Settle(reply)) => {
-                let _ = reply.send(settle(engine).map_err(|e| e.to_string()));
+                let _ = reply.send(settle(engine).map_err(AppendError::from));
             }
             Ok(Request::Close(reply)) => {
-                let _ = reply.send(settle(engine).map_err(|e| e.to_string()));
+                let _ = reply.send(settle(engine).map_err(AppendError::from));
                 return;
             }
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if Instant::now() >= flush_due {
-            if let Err(error) = seal_if_due(engine).and_then(|()| flush_sealed(engine)) {
-                warn!(%error, "flush failed, it is tried again; nothing is lost");
-                flush_due = Instant::now() + RETRY_PERIOD;
-            }
+        if Instant::now() >= flush_due
+            && let Err(error) = seal_if_due(engine).and_then(|()| flush_sealed(engine))
+        {
+            warn!(%error, "flush failed, it is tried again; nothing is lost");
+            flush_due = Instant::now() + RETRY_PERIOD;
         }
         if Instant::now() >= retention_due {
             if let Err(error) = apply_retention(engine) {

@@ -221,7 +221,8 @@ impl Engine {
         if active.is_idle() {
             return Ok(());
         }
-        let last_file = self.log.rotate()?;
+        let rotation = self.log.begin_rotation()?;
+        let last_file = rotation.last_file;
         let log_bytes = self.log.counters().figures().frame_bytes;
         let next = Epoch::new(active.number + 1, self.clock.now_ms(), last_file + 1, log_bytes);
         self.change_view(|view| {
@@ -232,6 +233,9 @@ impl Engine {
         });
         self.sealed.lock().push(SealedEpoch { epoch: Arc::clone(&active), last_file });
         *active = next;
+        // Appends go on while the old file is synced.
+        drop(active);
+        rotation.wait()?;
         Ok(())
     }
 

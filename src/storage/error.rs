@@ -61,6 +61,15 @@ pub enum AppendError {
     Internal(String),
 }
 
+impl From<StorageError> for AppendError {
+    fn from(error: StorageError) -> Self {
+        match error.kind() {
+            ErrorKind::Unavailable => Self::Unavailable(error.to_string()),
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
 impl AppendError {
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -34,6 +34,9 @@ struct Found {
     rows: Vec<(u32, u32)>,
 }
 
+/// Series and the view they were found in.
+type FoundInView = (Arc<View>, Vec<Found>);
+
 impl TenantQuerier {
     pub fn new(engine: Arc<Engine>, tenant: TenantId) -> Self {
         Self { engine, tenant }
@@ -45,7 +48,7 @@ impl TenantQuerier {
         matchers: &[Matcher],
         range: TimeRange,
         guard: &QueryGuard,
-    ) -> Result<(Arc<View>, Vec<Found>), QueryError> {
+    ) -> Result<FoundInView, QueryError> {
         guard.check()?;
         let (view, head) = {
             let registry = self.engine.registry.view();
@@ -176,7 +179,7 @@ impl TenantQuerier {
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
         guard: &QueryGuard,
-    ) -> Result<Vec<(Arc<View>, Vec<Found>)>, QueryError> {
+    ) -> Result<Vec<FoundInView>, QueryError> {
         if matcher_sets.is_empty() {
             return Ok(vec![self.find(&[], range, guard)?]);
         }

@@ -1,6 +1,7 @@
 //! The store as a whole: what was appended is what is read, across seals, flushes and restarts.
 
 use std::path::Path;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -42,7 +43,7 @@ impl Store {
         let storage = Storage::open(options).expect("opens");
         while storage.readiness() != Readiness::Ready {
             assert!(matches!(storage.readiness(), Readiness::Replaying { .. }), "{:?}", storage.readiness());
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            std::thread::yield_now();
         }
         Self { runtime, storage }
     }
@@ -105,8 +106,10 @@ fn histogram(sum: f64) -> Histogram {
     }
 }
 
+type SeriesBits = (String, Vec<(i64, u64, i64)>);
+
 /// Bits of all floats of all series, for comparisons that NaN does not spoil.
-fn bits(all: &[Series]) -> Vec<(String, Vec<(i64, u64, i64)>)> {
+fn bits(all: &[Series]) -> Vec<SeriesBits> {
     let rows = |series: &Series| {
         (0..series.timestamps_ms.len())
             .map(|at| {
@@ -158,7 +161,7 @@ fn a_process_that_just_ends_finds_everything_in_its_log() {
     });
     let sample = HistogramSample { timestamp_ms: NOW_MS + 2, start_ms: 5, histogram: histogram(3.25) };
     let exemplar = Exemplar { timestamp_ms: NOW_MS, value: 7.0, labels: Labels::from_pairs([("trace_id", "x")]) };
-    news.push_owned(&labels("latency", "a"), &[], &[sample.clone()], &[exemplar.clone()]);
+    news.push_owned(&labels("latency", "a"), &[], from_ref(&sample), from_ref(&exemplar));
     store.append(news);
     // No close: as after a kill, except that the lock has to be let go.
     drop(store);
@@ -174,7 +177,7 @@ fn a_process_that_just_ends_finds_everything_in_its_log() {
         let sets = [vec![Matcher::equal("__name__", "latency")]];
         let guard = QueryGuard::unlimited();
         let exemplars = store.querier("anonymous").exemplars(&sets, TimeRange::ALL, &guard).expect("read");
-        assert_eq!(exemplars[0].exemplars, [exemplar.clone()]);
+        assert_eq!(exemplars[0].exemplars, from_ref(&exemplar));
         assert_eq!(store.querier("anonymous").metadata(Some("up")).expect("read")[0].help, "Is it up?");
     };
     check(&store);

@@ -13,9 +13,9 @@ pub enum Sample<'a> {
 }
 
 /// Counts what `differs` between each sample and the one before, floats and histograms in the
-/// order of time. `from` floats are skipped at the start.
-fn count_pairs(window: &Window<'_>, from: usize, mut differs: impl FnMut(Pair<'_>) -> bool) -> f64 {
-    let (mut float, mut histogram) = (from, 0);
+/// order of time.
+fn count_pairs(window: &Window<'_>, mut differs: impl FnMut(Pair<'_>) -> bool) -> f64 {
+    let (mut float, mut histogram) = (0, 0);
     let mut previous: Option<Timed<'_>> = None;
     let mut count = 0u32;
     loop {
@@ -60,8 +60,8 @@ struct Pair<'a> {
 }
 
 /// How often a counter was reset. A change of kind is one too.
-pub fn resets(window: &Window<'_>, from: usize, use_starts: bool, edition: Edition) -> f64 {
-    count_pairs(window, from, |Pair { previous, current }| {
+pub fn resets(window: &Window<'_>, use_starts: bool, edition: Edition) -> f64 {
+    count_pairs(window, |Pair { previous, current }| {
         let by_start = use_starts
             && is_start_reset(previous.start_ms, previous.time_ms, current.start_ms, current.time_ms);
         by_start
@@ -74,8 +74,8 @@ pub fn resets(window: &Window<'_>, from: usize, use_starts: bool, edition: Editi
 }
 
 /// How often a value changed. NaN to NaN is no change.
-pub fn changes(window: &Window<'_>, from: usize) -> f64 {
-    count_pairs(window, from, |Pair { previous, current }| match (previous.sample, current.sample) {
+pub fn changes(window: &Window<'_>) -> f64 {
+    count_pairs(window, |Pair { previous, current }| match (previous.sample, current.sample) {
         (Sample::Float(before), Sample::Float(now)) => now != before && !(now.is_nan() && before.is_nan()),
         (Sample::Histogram(before), Sample::Histogram(now)) => !now.equals(before),
         _ => true,

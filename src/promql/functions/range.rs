@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::counter::{self, LastTwo};
+use super::extended_histogram::extended_histogram_change;
 use super::{extended, over_time, quantile, rate, regression};
 use crate::model::ResetHint;
 use crate::promql::annotations::{Annotation, Notes, text};
@@ -126,11 +127,6 @@ pub fn evaluate(
     use RangeFunction as F;
     let metric = samples.labels.metric_name().unwrap_or("");
     let mut series = SeriesCall { call, metric, notes };
-    if spec.extension != Extension::None && !samples.histograms.is_empty() {
-        return Err(PromqlError::evaluation(
-            "smoothed and anchored modifiers do not work with native histograms",
-        ));
-    }
     let walk = |f: &mut dyn FnMut(usize, &Window<'_>) -> Point| evaluate_windows(samples, grid, spec, f);
     Ok(match call.function {
         F::Rate => rate_of(&mut series, samples, grid, spec, rate::RATE),
@@ -186,12 +182,12 @@ pub fn evaluate(
             let histogram = w.histograms.last().map(|h| h.timestamp_ms);
             float.into_iter().chain(histogram).max().map(seconds).into()
         }),
-        F::Resets => walk(&mut |_, w| match anchor(w, spec.extension) {
-            Some(from) => Point::Float(counter::resets(w, from, call.use_starts, call.edition)),
+        F::Resets => walk(&mut |_, w| match anchored(w, spec.extension) {
+            Some(w) => Point::Float(counter::resets(&w, call.use_starts, call.edition)),
             None => Point::None,
         }),
-        F::Changes => walk(&mut |_, w| match anchor(w, spec.extension) {
-            Some(from) => Point::Float(counter::changes(w, from)),
+        F::Changes => walk(&mut |_, w| match anchored(w, spec.extension) {
+            Some(w) => Point::Float(counter::changes(&w)),
             None => Point::None,
         }),
         F::Deriv => walk(&mut |_, w| {
@@ -238,13 +234,30 @@ fn check_factors(smoothing: f64, trend: f64) -> Result<()> {
     Ok(())
 }
 
-/// Which float an anchored `resets` or `changes` starts from; `None` where none is in the range.
-fn anchor(window: &Window<'_>, extension: Extension) -> Option<usize> {
+/// What an anchored `resets` or `changes` looks at: from the last sample at or before the start of
+/// the range on. `None` where no sample is in the range.
+fn anchored<'a>(window: &Window<'a>, extension: Extension) -> Option<Window<'a>> {
     if extension != Extension::Anchored {
-        return Some(0);
+        return Some(*window);
     }
-    let newest = window.timestamps_ms.last()?;
-    (*newest > window.start_ms).then(|| extended::first_at_bound(window.timestamps_ms, window.start_ms))
+    let before = |time: &i64| *time <= window.start_ms;
+    let floats = window.timestamps_ms.partition_point(before);
+    let histograms = window.histograms.partition_point(|h| before(&h.timestamp_ms));
+    if floats == window.timestamps_ms.len() && histograms == window.histograms.len() {
+        return None;
+    }
+    let float = floats.checked_sub(1).map(|at| window.timestamps_ms[at]);
+    let histogram = histograms.checked_sub(1).map(|at| window.histograms[at].timestamp_ms);
+    let from = floats - usize::from(float.is_some() && float > histogram);
+    let histograms_from = histograms - usize::from(histogram.is_some() && histogram > float);
+    Some(Window {
+        first: window.first + from,
+        timestamps_ms: &window.timestamps_ms[from..],
+        values: &window.values[from..],
+        starts_ms: window.starts_ms.get(from..).unwrap_or(&[]),
+        histograms: &window.histograms[histograms_from..],
+        ..*window
+    })
 }
 
 fn first(window: &Window<'_>) -> Point {
@@ -276,7 +289,11 @@ fn rate_of(
 ) -> Evaluated {
     if spec.extension != Extension::None {
         return evaluate_windows(samples, grid, spec, |_, w| {
-            extended::extended_change(w, kind, spec.extension).into()
+            match (w.values.is_empty(), w.histograms.is_empty()) {
+                (_, true) => extended::extended_change(w, kind, spec.extension).into(),
+                (true, false) => series.extended_histogram_change(w, kind, spec.extension),
+                (false, false) => series.mixed(),
+            }
         });
     }
     let starts = if series.call.use_starts { samples.starts_ms.as_slice() } else { &[] };
@@ -284,16 +301,24 @@ fn rate_of(
         true => rate::counter_resets(&samples.values, &samples.timestamps_ms, starts),
         false => Vec::new(),
     };
-    if samples.histograms.is_empty() {
+    if samples.histograms.is_empty() && starts.is_empty() {
         return evaluate_windows(samples, grid, spec, |_, w| {
-            rate::extrapolated_floats(w, kind, &resets).into()
+            let w = Window { starts_ms: &[], ..*w };
+            rate::extrapolated_floats(&w, kind, &resets).into()
         });
     }
-    evaluate_windows(samples, grid, spec, |_, w| match (w.values.len(), w.histograms.len()) {
-        (_, 0) => rate::extrapolated_floats(w, kind, &resets).into(),
-        (0, 1) => Point::None,
-        (0, _) => series.histogram_rate(w, kind),
-        _ => series.mixed(),
+    let use_starts = series.call.use_starts;
+    evaluate_windows(samples, grid, spec, |_, w| {
+        let w = if use_starts { w } else { &Window { starts_ms: &[], ..*w } };
+        if use_starts && kind.counter && rate::has_overlaps(w) {
+            series.notes.warn(text::overlapping_start(series.metric), series.call.span);
+        }
+        match (w.values.len(), w.histograms.len()) {
+            (_, 0) => rate::extrapolated_floats(w, kind, &resets).into(),
+            (0, 1) => Point::None,
+            (0, _) => series.histogram_rate(w, kind),
+            _ => series.mixed(),
+        }
     })
 }
 
@@ -372,33 +397,50 @@ fn marked_as_reset(histogram: &FloatHistogram) -> FloatHistogram {
 /// Native histograms.
 impl SeriesCall<'_> {
     fn histogram_rate(&mut self, window: &Window<'_>, kind: rate::RateKind) -> Point {
+        let [first, .., last] = window.histograms else { return Point::None };
         let restarted = self.restarted(window);
-        let points: Vec<(i64, &FloatHistogram)> = window
+        let mut points: Vec<(i64, &FloatHistogram)> = window
             .histograms
             .iter()
             .enumerate()
             .map(|(at, h)| (h.timestamp_ms, restarted.get(&at).unwrap_or(&h.histogram)))
             .collect();
+        let zero = FloatHistogram {
+            schema: first.histogram.schema,
+            custom_values: first.histogram.custom_values.clone(),
+            ..FloatHistogram::default()
+        };
+        if let (true, Some(zero_ms)) = (
+            kind.counter && self.call.use_starts,
+            rate::start_inside(window, first.start_ms, first.timestamp_ms),
+        ) {
+            points.insert(0, (zero_ms, &zero));
+        }
         let (change, notes) = histogram_rate(&points, kind.counter, self.call.edition);
         for note in notes {
             self.tell(note);
         }
-        let (Some(mut change), [first, .., last]) = (change, window.histograms) else {
-            return Point::None;
-        };
-        let start_count = first.histogram.count;
+        let Some(mut change) = change else { return Point::None };
+        let start_count = points[0].1.count;
         let zero_share = (change.count > 0.0 && start_count >= 0.0).then(|| start_count / change.count);
-        let intervals = window.histograms.len() - 1;
-        let factor = rate::extrapolation_factor(
-            window,
-            first.timestamp_ms,
-            last.timestamp_ms,
-            intervals,
-            kind,
-            zero_share,
-        );
+        let intervals = points.len() - 1;
+        let factor =
+            rate::extrapolation_factor(window, points[0].0, last.timestamp_ms, intervals, kind, zero_share);
         change.multiply(factor);
         Point::Histogram(Arc::new(change))
+    }
+
+    fn extended_histogram_change(
+        &mut self,
+        window: &Window<'_>,
+        kind: rate::RateKind,
+        extension: Extension,
+    ) -> Point {
+        let (change, notes) = extended_histogram_change(window, kind, extension, self.call.edition);
+        for note in notes {
+            self.tell(note);
+        }
+        change.map_or(Point::None, |change| Point::Histogram(Arc::new(change)))
     }
 
     /// Histograms that, by their start timestamps, follow a reset: they say so themselves then.

@@ -1,5 +1,6 @@
 //! `rate`, `increase` and `delta`: the change over a window, extrapolated to its bounds.
 
+use crate::promql::operators::samples::HistogramSample;
 use crate::promql::operators::window::Window;
 
 /// Which of the three.
@@ -30,12 +31,32 @@ pub fn counter_resets(values: &[f64], timestamps_ms: &[i64], starts_ms: &[i64]) 
 /// Whether a start timestamp tells of a reset between two samples.
 ///
 /// One at the sample before is a reset for deltas, whose samples all say where they start; it is
-/// none where the sample before did not know its start.
+/// none where the sample before did not know its start. A start at or after its own sample says
+/// nothing.
 pub fn is_start_reset(previous_start: i64, previous: i64, start: i64, current: i64) -> bool {
-    if start == 0 || start > current || start < previous {
+    if start == 0 || start >= current || start < previous {
         return false;
     }
-    start > previous || previous_start != 0
+    start > previous || previous_start != 0 && previous_start < previous
+}
+
+/// Whether a start timestamp lies before the sample before, and is not what that one said.
+fn overlaps(previous_start: i64, previous: i64, start: i64) -> bool {
+    start != 0 && start < previous && start != previous_start
+}
+
+/// Whether any start timestamp of the window contradicts the samples.
+pub fn has_overlaps(window: &Window<'_>) -> bool {
+    let (starts, times) = (window.starts_ms, window.timestamps_ms);
+    let floats = (1..starts.len()).any(|at| overlaps(starts[at - 1], times[at - 1], starts[at]));
+    let of_pair =
+        |pair: &[HistogramSample]| overlaps(pair[0].start_ms, pair[0].timestamp_ms, pair[1].start_ms);
+    floats || window.histograms.windows(2).any(of_pair)
+}
+
+/// When the counter was zero, where that is known and inside of the window.
+pub fn start_inside(window: &Window<'_>, start_ms: i64, first_ms: i64) -> Option<i64> {
+    (start_ms != 0 && start_ms > window.start_ms && start_ms < first_ms).then_some(start_ms)
 }
 
 /// Sum of the values before each reset inside of the window: what a counter lost.
@@ -50,19 +71,23 @@ fn lost_to_resets(window: &Window<'_>, resets: &[usize], mut change: f64) -> f64
 
 /// The change of floats; at least two of them. `resets` are those of the whole series.
 pub fn extrapolated_floats(window: &Window<'_>, kind: RateKind, resets: &[usize]) -> Option<f64> {
-    let (first, last) = (*window.values.first()?, *window.values.last()?);
-    if window.values.len() < 2 {
+    let (times, values) = (window.timestamps_ms, window.values);
+    let (mut first, last) = (*values.first()?, *values.last()?);
+    if values.len() < 2 {
         return None;
+    }
+    let (mut first_ms, last_ms) = (times[0], times[times.len() - 1]);
+    let mut intervals = times.len() - 1;
+    let start_ms = window.starts_ms.first().copied().unwrap_or(0);
+    if let (true, Some(zero_ms)) = (kind.counter, start_inside(window, start_ms, first_ms)) {
+        (first, first_ms, intervals) = (0.0, zero_ms, intervals + 1);
     }
     let mut change = last - first;
     if kind.counter {
         change = lost_to_resets(window, resets, change);
     }
-    let first_count = (change > 0.0 && first >= 0.0).then(|| first / change);
-    let times = window.timestamps_ms;
-    let factor =
-        extrapolation_factor(window, times[0], times[times.len() - 1], times.len() - 1, kind, first_count);
-    Some(change * factor)
+    let zero_share = (change > 0.0 && first >= 0.0).then(|| first / change);
+    Some(change * extrapolation_factor(window, first_ms, last_ms, intervals, kind, zero_share))
 }
 
 /// By what the change between the first and the last sample is to be multiplied.
@@ -164,5 +189,7 @@ mod tests {
         assert!(!is_start_reset(5, 10, 25, 20));
         assert!(is_start_reset(5, 10, 10, 20));
         assert!(!is_start_reset(0, 10, 10, 20));
+        assert!(!is_start_reset(10, 10, 10, 20));
+        assert!(!is_start_reset(5, 10, 20, 20));
     }
 }

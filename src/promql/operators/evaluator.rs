@@ -75,7 +75,7 @@ impl Evaluator<'_> {
             });
         }
         match &node.kind {
-            NodeKind::Vector(selector) => self.select_instant(selector, grid, sink),
+            NodeKind::Vector(selector) => self.select_instant(selector, node.span, grid, sink),
             NodeKind::Call(call) => self.call(node, call, grid, sink),
             NodeKind::Aggregate(aggregate) => self.aggregate(aggregate, node.span, grid, sink),
             NodeKind::Binary(binary) => self.binary(binary, node.span, grid, sink),

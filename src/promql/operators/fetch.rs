@@ -35,7 +35,7 @@ struct Source<'q> {
 
 enum State<'q> {
     Stream(SeriesIter<'q>),
-    Held(Arc<Vec<Samples>>),
+    Held(Arc<[Arc<Samples>]>),
     Spent,
 }
 
@@ -87,7 +87,7 @@ impl<'q> Fetched<'q> {
             for start in (0..held.len()).step_by(BATCH_SERIES) {
                 self.guard.check()?;
                 let end = held.len().min(start + BATCH_SERIES);
-                sink(Batch::Shared(Arc::clone(&held), start..end))?;
+                sink(held[start..end].to_vec())?;
             }
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl<'q> Fetched<'q> {
     }
 
     /// The whole selection in memory; the first who asks loads it.
-    fn hold(&self, source: &Source<'q>) -> Result<Arc<Vec<Samples>>> {
+    fn hold(&self, source: &Source<'q>) -> Result<Arc<[Arc<Samples>]>> {
         let mut state = source.state.lock();
         if let State::Held(held) = &*state {
             return Ok(Arc::clone(held));
@@ -109,22 +109,18 @@ impl<'q> Fetched<'q> {
         };
         let mut all = Vec::new();
         drain(stream, self.guard, &mut |batch| {
-            let Batch::Owned(series) = batch else { return Ok(()) };
-            self.guard.reserve(series.iter().map(Samples::bytes).sum())?;
-            all.extend(series);
+            self.guard.reserve(batch.iter().map(|samples| samples.bytes()).sum())?;
+            all.extend(batch);
             Ok(())
         })?;
-        let held = Arc::new(all);
+        let held: Arc<[Arc<Samples>]> = all.into();
         *state = State::Held(Arc::clone(&held));
         Ok(held)
     }
 }
 
-/// Some series of a selection.
-pub enum Batch {
-    Owned(Vec<Samples>),
-    Shared(Arc<Vec<Samples>>, std::ops::Range<usize>),
-}
+/// Some series of a selection. Shared: another selector may read them too.
+pub type Batch = Vec<Arc<Samples>>;
 
 /// Reads a stream to its end. What a batch takes is leased while the sink has it.
 pub fn drain(
@@ -140,14 +136,14 @@ pub fn drain(
         let bytes = samples.bytes();
         guard.reserve(bytes)?;
         leased += bytes;
-        batch.push(samples);
+        batch.push(Arc::new(samples));
         if batch.len() == BATCH_SERIES {
-            sink(Batch::Owned(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_SERIES))))?;
+            sink(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_SERIES)))?;
             guard.release(std::mem::take(&mut leased));
         }
     }
     if !batch.is_empty() {
-        sink(Batch::Owned(batch))?;
+        sink(batch)?;
         guard.release(leased);
     }
     Ok(())

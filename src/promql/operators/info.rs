@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::column::{Cell, SeriesColumn, is_absent};
 use super::evaluator::{Evaluator, Sink, bytes_of};
-use super::fetch::{Batch, drain};
+use super::fetch::drain;
 use super::instant::select_times;
 use super::merge::merge_same_labels;
 use super::step_grid::StepGrid;
@@ -112,8 +112,7 @@ impl Evaluator<'_> {
         };
         let mut all = Vec::new();
         drain(stream, self.guard, &mut |batch| {
-            let Batch::Owned(series) = batch else { return Ok(()) };
-            for samples in series {
+            for samples in batch {
                 if samples.histograms.iter().any(|h| !h.histogram.is_stale()) {
                     return Err(PromqlError::evaluation(format!(
                         "this should be an info metric, with float samples: {}",

@@ -138,38 +138,6 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A `smoothed` instant selector: between two samples, the line that joins them.
-pub fn select_smoothed(
-    samples: &Samples,
-    grid: &StepGrid,
-    shift: Shift,
-    lookback_ms: i64,
-) -> Option<SeriesColumn> {
-    let mut column = SeriesColumn::absent(samples.labels.clone(), grid.count);
-    let (timestamps, values) = (&samples.timestamps_ms, &samples.values);
-    let mut any = false;
-    for (step, time) in grid.times().enumerate() {
-        let seen = shift.apply(time);
-        let low = timestamps.partition_point(|t| *t <= seen.saturating_sub(lookback_ms));
-        let high = timestamps.partition_point(|t| *t <= seen.saturating_add(lookback_ms));
-        let at = low + timestamps[low..high].partition_point(|t| *t < seen);
-        let value = if at < high && timestamps[at] == seen {
-            values[at]
-        } else if at > low && at < high {
-            let (left, right) = (values[at - 1], values[at]);
-            let share = (seen - timestamps[at - 1]) as f64;
-            left + (right - left) * share / (timestamps[at] - timestamps[at - 1]) as f64
-        } else if at > low {
-            values[at - 1]
-        } else {
-            continue;
-        };
-        column.floats[step] = value;
-        any = true;
-    }
-    any.then_some(column)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@
 //! Batches are shared among threads; the order of the results never depends on them.
 //!
 //! - values: [`step_grid`] (when), [`column`] (a series over the grid), [`samples`] (from storage)
-//! - sources: [`fetch`], [`instant`], [`window`], [`selector`]
+//! - sources: [`fetch`], [`instant`] and [`smoothed`], [`window`], [`selector`]
 //! - operators: [`call`] with [`vector_call`], [`histogram_call`] and [`info`]; [`binary`] with
 //!   [`arithmetic`], [`vector_matching`] and [`set`]; [`aggregation`] with [`grouping`] and
 //!   [`accumulator`]; [`ranking`]; [`range_vector`]
@@ -31,6 +31,7 @@ pub mod ranking;
 pub mod samples;
 pub mod selector;
 pub mod set;
+pub mod smoothed;
 pub mod step_grid;
 pub mod vector_call;
 pub mod vector_matching;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::column::present;
-use crate::model::{Labels, is_stale_nan};
-use crate::promql::histogram::FloatHistogram;
+use crate::model::{Labels, ResetHint, is_stale_nan};
+use crate::promql::histogram::{Edition, FloatHistogram};
 use crate::querier::Series;
 
 /// A histogram sample.
@@ -59,6 +59,24 @@ impl Samples {
             .map(|h| size_of::<HistogramSample>() + h.histogram.sample_weight() * 16)
             .sum();
         (size_of::<Self>() + floats + histograms) as u64
+    }
+
+    /// With reset hints made out by comparing neighbours, where senders gave none.
+    pub fn with_found_resets(mut self, edition: Edition) -> Self {
+        for at in 1..self.histograms.len() {
+            let (before, from) = self.histograms.split_at_mut(at);
+            let (before, now) = (&before[at - 1].histogram, &mut from[0].histogram);
+            if now.reset_hint == ResetHint::Unknown && !now.is_stale() && !before.is_stale() {
+                let is_reset = now.detect_reset(before, edition);
+                let hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
+                Arc::make_mut(now).reset_hint = hint;
+            }
+        }
+        self
+    }
+
+    pub fn has_stale(&self) -> bool {
+        self.values.iter().any(|v| is_stale_nan(*v)) || self.histograms.iter().any(|h| h.histogram.is_stale())
     }
 
     /// Without staleness markers: what range selectors see.

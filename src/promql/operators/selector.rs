@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use super::column::SeriesColumn;
 use super::evaluator::{Evaluator, Sink};
-use super::fetch::{Batch, subquery_grid};
-use super::instant::{select, select_smoothed, select_times};
+use super::fetch::subquery_grid;
+use super::instant::{select, select_times};
 use super::samples::Samples;
+use super::smoothed::{Smoothing, select_smoothed};
 use super::step_grid::StepGrid;
 use super::window::{WindowSpec, samples_of_column};
+use crate::promql::annotations::Notes;
 use crate::promql::error::{PromqlError, Result};
+use crate::promql::histogram::Edition;
 use crate::promql::plan::node::{Node, NodeKind, Selector};
-use crate::promql::syntax::ast::Extension;
+use crate::promql::syntax::ast::{Extension, Span};
 
 /// What an instant selector puts into its cells.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,48 +25,57 @@ enum Content {
 }
 
 impl Evaluator<'_> {
-    pub fn select_instant(&self, selector: &Selector, grid: &StepGrid, sink: Sink<'_>) -> Result<()> {
-        self.select_content(selector, grid, Content::Values, sink)
+    pub fn select_instant(
+        &self,
+        selector: &Selector,
+        span: Span,
+        grid: &StepGrid,
+        sink: Sink<'_>,
+    ) -> Result<()> {
+        self.select_content(selector, span, grid, Content::Values, sink)
     }
 
     /// For `timestamp(selector)`.
     pub fn select_times(&self, selector: &Selector, grid: &StepGrid, sink: Sink<'_>) -> Result<()> {
-        self.select_content(selector, grid, Content::Times, sink)
+        self.select_content(selector, Span::default(), grid, Content::Times, sink)
     }
 
     fn select_content(
         &self,
         selector: &Selector,
+        span: Span,
         grid: &StepGrid,
         content: Content,
         sink: Sink<'_>,
     ) -> Result<()> {
         let lookback_ms = self.settings.lookback_ms;
-        let evaluate = |samples: &Samples| match (content, selector.extension) {
-            (Content::Times, _) => Ok(select_times(samples, grid, selector.shift, lookback_ms)),
+        let smoothing =
+            Smoothing { shift: selector.shift, lookback_ms, edition: self.settings.edition, span };
+        let evaluate = |samples: &Samples, notes: &mut Notes| match (content, selector.extension) {
+            (Content::Times, _) => select_times(samples, grid, selector.shift, lookback_ms),
             (Content::Values, Extension::Smoothed) => {
-                let samples = samples.clone().without_stale();
-                if !samples.histograms.is_empty() {
-                    return Err(PromqlError::evaluation(
-                        "smoothed and anchored modifiers do not work with native histograms",
-                    ));
-                }
-                Ok(select_smoothed(&samples, grid, selector.shift, lookback_ms))
+                select_smoothed(&samples.clone().without_stale(), grid, &smoothing, notes)
             }
-            (Content::Values, _) => Ok(select(samples, grid, selector.shift, lookback_ms)),
+            (Content::Values, _) => select(samples, grid, selector.shift, lookback_ms),
         };
         self.fetched.read(selector.slot, &mut |batch| {
-            let columns = match batch {
-                Batch::Owned(series) => self.try_map(series, grid.count, |samples, _| evaluate(&samples))?,
-                Batch::Shared(held, range) => {
-                    self.try_map(range.collect(), grid.count, |at, _| evaluate(&held[at]))?
-                }
-            };
+            let columns = self.try_map(batch, grid.count, |samples, notes| {
+                Ok(evaluate(&self.prepared(samples, selector), notes))
+            })?;
             let samples = columns.iter().map(SeriesColumn::samples).sum();
             self.meter.look_at(samples);
             self.meter.hold(samples)?;
             if columns.is_empty() { Ok(()) } else { sink(columns) }
         })
+    }
+
+    /// Samples as the selector wants them.
+    fn prepared(&self, samples: Arc<Samples>, selector: &Selector) -> Arc<Samples> {
+        let edition = self.settings.edition;
+        if !selector.counts_only || edition == Edition::V3_5 || samples.histograms.is_empty() {
+            return samples;
+        }
+        Arc::new(Arc::unwrap_or_clone(samples).with_found_resets(edition))
     }
 
     /// The series of a range vector with the way to look at them; staleness markers are gone.
@@ -81,16 +93,12 @@ impl Evaluator<'_> {
                     extension: matrix.selector.extension,
                     lookback_ms: self.settings.lookback_ms,
                 };
-                self.fetched.read(matrix.selector.slot, &mut |batch| {
-                    let series = match batch {
-                        Batch::Owned(series) => series
-                            .into_iter()
-                            .map(|samples| RangeSeries::of(samples.without_stale()))
-                            .collect(),
-                        Batch::Shared(held, range) => {
-                            range.map(|at| RangeSeries::of(held[at].clone().without_stale())).collect()
-                        }
-                    };
+                let selector = &matrix.selector;
+                self.fetched.read(selector.slot, &mut |batch| {
+                    let series = self.map(batch, grid.count, |samples| {
+                        let samples = self.prepared(samples, selector);
+                        Some(RangeSeries { samples: without_stale(samples), drop_name: false })
+                    });
                     sink(series, &spec)
                 })
             }
@@ -125,8 +133,7 @@ pub struct RangeSeries {
     pub drop_name: bool,
 }
 
-impl RangeSeries {
-    fn of(samples: Samples) -> Self {
-        Self { samples: Arc::new(samples), drop_name: false }
-    }
+/// Without staleness markers; copied only where there are any and others use the samples too.
+fn without_stale(samples: Arc<Samples>) -> Arc<Samples> {
+    if samples.has_stale() { Arc::new(Arc::unwrap_or_clone(samples).without_stale()) } else { samples }
 }

@@ -27,6 +27,10 @@ struct Around<'a> {
     function: &'static str,
     aggregate: Option<&'a ast::Aggregate>,
     step_ms: i64,
+    /// A function asks for no more than count and sum of histograms.
+    counts: bool,
+    /// A function or subquery needs histograms as they are.
+    whole: bool,
 }
 
 struct Lowering {
@@ -40,7 +44,8 @@ struct Lowering {
 /// subqueries that name none.
 pub fn lower(expr: &Expr, start_ms: i64, end_ms: i64, step_ms: i64, subquery_step_ms: i64) -> Result<Plan> {
     let mut lowering = Lowering { start_ms, end_ms, subquery_step_ms, selectors: Vec::new() };
-    let root = lowering.node(expr, Around { function: "", aggregate: None, step_ms })?;
+    let around = Around { function: "", aggregate: None, step_ms, counts: false, whole: false };
+    let root = lowering.node(expr, around)?;
     Ok(Plan { root, selectors: lowering.selectors })
 }
 
@@ -96,12 +101,13 @@ impl Lowering {
             matchers: selector.matchers.clone(),
             shift: self.shift(&selector.shift),
             extension: selector.extension,
+            counts_only: around.counts && !around.whole,
         }
     }
 
     fn subquery(&mut self, subquery: &ast::Subquery, around: Around<'_>) -> Result<(NodeKind, bool)> {
         let step_ms = subquery.step_ms.unwrap_or(self.subquery_step_ms);
-        let expr = Box::new(self.node(&subquery.expr, Around { step_ms, ..around })?);
+        let expr = Box::new(self.node(&subquery.expr, Around { step_ms, whole: true, ..around })?);
         let shift = self.shift(&subquery.shift);
         let fixed = shift.at_ms.is_some();
         Ok((NodeKind::Subquery(Subquery { expr, range_ms: subquery.range_ms, step_ms, shift }), fixed))
@@ -112,13 +118,20 @@ impl Lowering {
         let function = Function::named(name)
             .ok_or_else(|| PromqlError::evaluation(format!("function {name} is not implemented")))?;
         let mut args = Vec::with_capacity(call.args.len());
+        let inside = Around {
+            function: name,
+            aggregate: None,
+            counts: around.counts || function.needs_counts_only(),
+            whole: around.whole || function.needs_buckets(),
+            ..around
+        };
         for (at, arg) in call.args.iter().enumerate() {
             if function == Function::Info && at == 1 {
                 // A label selector, not something to fetch.
                 args.push(self.label_selector(arg));
                 continue;
             }
-            args.push(self.node(arg, Around { function: name, aggregate: None, ..around })?);
+            args.push(self.node(arg, inside)?);
         }
         let fixed = !function.depends_on_step() && args.iter().all(|arg| arg.step_invariant);
         let args_span = match (call.args.first(), call.args.last()) {
@@ -133,8 +146,13 @@ impl Lowering {
             ExprKind::Vector(selector) => selector.matchers.clone(),
             _ => Vec::new(),
         };
-        let selector =
-            Selector { slot: usize::MAX, matchers, shift: Shift::default(), extension: Default::default() };
+        let selector = Selector {
+            slot: usize::MAX,
+            matchers,
+            shift: Shift::default(),
+            extension: Default::default(),
+            counts_only: false,
+        };
         Node {
             kind: NodeKind::Vector(selector),
             span: arg.span,

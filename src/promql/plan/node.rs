@@ -36,6 +36,9 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     pub shift: Shift,
     pub extension: Extension,
+    /// Only count and sum of its histograms are asked for. Since 3.14, such histograms all know
+    /// whether a reset came before them.
+    pub counts_only: bool,
 }
 
 /// `offset` and `@`, resolved.

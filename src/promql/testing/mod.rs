@@ -5,7 +5,9 @@
 //! - [`script`]: commands of a script; [`expect`]: what an evaluation must answer
 //! - [`runner`]: runs scripts; ours are in `tests/promql`, those of a folder named by
 //!   `ONGGI_PROMQLTEST_DIR` run too
+//! - [`bounds`]: what scripts cannot say: limits, deadlines, threads
 
+mod bounds;
 mod classic;
 mod expect;
 mod notation;

@@ -35,6 +35,15 @@ pub async fn delete_series(State(state): State<Shared>, params: Params) -> ApiRe
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Makes a part of everything that is in memory; answers when that is done and durable.
+pub async fn settle(State(state): State<Shared>) -> ApiResult<Response> {
+    if !state.config.web.admin_api {
+        return Ok(closed("admin APIs disabled: start with --web.enable-admin-api"));
+    }
+    state.storage.settle().await.map_err(|e| ApiError::new(e.kind(), e.to_string()))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
 /// Ends the process in good order, without the drain delay.
 pub async fn quit(State(state): State<Shared>) -> Response {
     if !state.config.web.lifecycle {

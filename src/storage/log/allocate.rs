@@ -8,6 +8,7 @@ use std::io;
 
 /// Allocates `bytes` of zeros from `offset` on and makes the file that long.
 #[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the standard library has no fallocate")]
 pub fn allocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     use std::os::fd::AsRawFd;
 

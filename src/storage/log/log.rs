@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
@@ -133,20 +133,21 @@ impl Log {
         self.shared.state.lock().encoder.forget(id);
     }
 
-    /// Seals the open file and answers the last sealed sequence: everything submitted before is
-    /// in files up to it, everything submitted after goes to later ones. Blocks until the file is
-    /// sealed and synced.
-    pub fn rotate(&self) -> Result<u64, LogError> {
+    /// Ends the open file: everything submitted before is in files up to [`Rotation::last_file`],
+    /// everything submitted after goes to later ones. Does not wait for the disk.
+    pub fn begin_rotation(&self) -> Result<Rotation, LogError> {
         let (next_sequence, sealed) = {
             let mut state = self.shared.state.lock();
             self.check_running(&state)?;
             state.seal()
         };
         self.shared.work.notify_one();
-        match sealed.recv() {
-            Ok(outcome) => outcome.map(|()| next_sequence - 1),
-            Err(mpsc_closed) => Err(LogError::Stopped { reason: mpsc_closed.to_string().into() }),
-        }
+        Ok(Rotation { last_file: next_sequence - 1, sealed })
+    }
+
+    /// As [`Self::begin_rotation`], and waits until the ended file is sealed.
+    pub fn rotate(&self) -> Result<u64, LogError> {
+        self.begin_rotation()?.wait()
     }
 
     /// The sequence of the file that a request submitted now goes to.
@@ -186,6 +187,20 @@ impl Drop for Log {
         if let Some(Err(_panic)) = ended {
             tracing::error!("the thread of the log has panicked");
         }
+    }
+}
+
+/// A file that was ended and is being sealed.
+#[must_use = "a file is not sealed before its rotation says so"]
+pub struct Rotation {
+    pub last_file: u64,
+    sealed: mpsc::Receiver<Result<(), LogError>>,
+}
+
+impl Rotation {
+    /// Blocks until the file is sealed and synced; answers its sequence.
+    pub fn wait(self) -> Result<u64, LogError> {
+        self.sealed.recv().unwrap_or_else(|_| Err(thread_ended())).map(|()| self.last_file)
     }
 }
 

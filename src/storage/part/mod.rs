@@ -39,7 +39,7 @@ pub use error::PartError;
 pub use reader::PartReader;
 pub use series::{PartOptions, PartSeries, RowSamples};
 #[cfg(test)]
-pub use series::{PartSummary, TenantRows};
+pub use series::PartSummary;
 pub use writer::PartWriter;
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ impl Options {
             data: data.to_owned(),
             port: free_port(),
             binary: PathBuf::from(env!("CARGO_BIN_EXE_onggi")),
-            flags: Vec::new(),
+            // For settling.
+            flags: vec!["--web.enable-admin-api".to_owned()],
             environment: Vec::new(),
             user: None,
         }

@@ -112,6 +112,7 @@ fn many_senders_are_all_there_after_their_tickets() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test is about what happens while nothing happens")]
 async fn while_one_sync_runs_the_next_group_gathers() {
     let dir = tempfile::tempdir().expect("a directory");
     let disk = SlowDisk::default();

@@ -238,3 +238,17 @@ fn equal_series_make_equal_bytes() {
     let (mut second, _) = written(&all, PartOptions::default());
     assert!(first.rows_mut().eq(second.rows_mut()));
 }
+
+/// `ONGGI_FUZZ_SECONDS=600 cargo test --release part_fuzz_run -- --ignored --nocapture`
+#[test]
+#[ignore = "a fuzz run takes as long as it is told to"]
+fn part_fuzz_run() {
+    let seconds = std::env::var("ONGGI_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let (begun, mut seed) = (std::time::Instant::now(), 1_000_000);
+    while begun.elapsed().as_secs() < seconds {
+        rounds::fuzz_round(seed);
+        rounds::damage_round(seed);
+        seed += 1;
+    }
+    println!("{} rounds in {seconds} s", seed - 1_000_000);
+}
