@@ -50,3 +50,9 @@ fn unknown_flags_are_refused_by_name() {
     let error = command().try_get_matches_from(["onggi", "serve", "--storage.paht=x"]).expect_err("unknown");
     assert!(error.to_string().contains("--storage.paht"), "{error}");
 }
+
+#[test]
+fn a_cause_is_told_once() {
+    let error = anyhow::Error::msg("no such file").context("read x: no such file").context("start");
+    assert_eq!(describe(&error), "start: read x: no such file");
+}

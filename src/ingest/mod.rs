@@ -1,11 +1,11 @@
 //! Protocols in, [`SeriesBatch`](crate::model::SeriesBatch) out.
 //!
 //! The way of a request: a protocol's folder turns a body into a batch and refuses only what it
-//! cannot read; [`validate`] makes the batch canonical and takes bad series and samples out by
+//! cannot read; [`mod@validate`] makes the batch canonical and takes bad series and samples out by
 //! name, whatever protocol they came by. Storage gets what is left.
 //!
 //! - protocols: [`remote_write`]; the contracts as generated types: [`proto`]
-//! - judgement: [`validate`]
+//! - judgement: [`mod@validate`]
 //! - requests for tests and benches: [`testing`]
 
 pub mod proto;

@@ -1,6 +1,6 @@
 //! HTTP: the rim of the process. The only place that names status codes.
 //!
-//! A connection comes in through [`listener`], is routed by [`router`] past [`middleware`] to a
+//! A connection comes in through [`listener`], is routed by [`mod@router`] past [`middleware`] to a
 //! handler in [`api`], which takes its parameters out of the request with [`extract`] and [`body`],
 //! asks storage or — on the threads of [`query_pool`] — the engine, and answers with [`json`] or an
 //! [`error`]. [`state`] is what all handlers share.

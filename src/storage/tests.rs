@@ -188,6 +188,43 @@ fn a_process_that_just_ends_finds_everything_in_its_log() {
 }
 
 #[test]
+fn a_replay_stays_within_the_heads_memory_and_takes_writes_meanwhile() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut plenty = options(folder.path());
+    plenty.log_file_bytes = 4 << 10;
+    let store = Store::open(plenty.clone());
+    for at in 0..200 {
+        let mut batch = batch();
+        for instance in 0..20 {
+            let value = f64::from(at * instance) * 0.123_456_789;
+            batch.push_owned(&labels("load", &instance.to_string()), &[float(NOW_MS + i64::from(at), value)], &[], &[]);
+        }
+        store.append(batch);
+    }
+    let want = bits(&store.select(&[], TimeRange::ALL));
+    drop(store);
+
+    let mut little = plenty;
+    little.head_bytes_max = 128 << 10;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("runtime");
+    let storage = Storage::open(little).expect("opens");
+    let early = batch_of("early", &[float(NOW_MS, 1.0)]);
+    runtime.block_on(storage.append(early)).expect("taken before the replay is over");
+    while storage.readiness() != Readiness::Ready {
+        assert!(matches!(storage.readiness(), Readiness::Replaying { .. }), "{:?}", storage.readiness());
+        std::thread::yield_now();
+    }
+    let stats = storage.stats();
+    assert!(stats.parts >= 2, "the replay flushed on its way: {stats:?}");
+    assert_eq!(stats.replayed_samples, 4000);
+    let store = Store { runtime, storage };
+    let mut all = bits(&store.select(&[], TimeRange::ALL));
+    all.retain(|(labels, _)| !labels.starts_with("early"));
+    assert_eq!(all, want);
+    assert_eq!(store.select(&[Matcher::equal("__name__", "early")], TimeRange::ALL)[0].values, [1.0]);
+}
+
+#[test]
 fn tenants_do_not_see_each_other() {
     let folder = tempfile::tempdir().expect("folder");
     let store = Store::open(options(folder.path()));

@@ -136,7 +136,7 @@ fn a_corrupt_catalogue_is_named() {
 fn a_flipped_bit_in_an_older_log_file_is_named_and_nothing_is_skipped() {
     let directory = tempfile::tempdir().unwrap();
     // Many log files that no part covers yet.
-    let options = Options::new(&directory.path().join("data")).flag("--storage.log-file-bytes=65536");
+    let options = Options::new(&directory.path().join("data")).flag("--storage.log-file-bytes=16384");
     let oracle = used(&options);
     let logs = files(&options.data.join("log"), |name| name.ends_with(".log"));
     assert!(logs.len() >= 3, "{logs:?}");

@@ -1,10 +1,10 @@
 //! Remote write 1.0 and 2.0: from the body of a request to a
 //! [`SeriesBatch`](crate::model::SeriesBatch).
 //!
-//! [`negotiate`] says by the headers which protocol a request speaks; [`decode`] takes the
+//! [`mod@negotiate`] says by the headers which protocol a request speaks; [`mod@decode`] takes the
 //! compressed body. Decoding walks the protobuf by hand and copies no label: a label is two
 //! stretches of the decompressed body. It refuses a request as a whole, and only where it cannot
-//! be read; what single series are worth is judged by [`validate`](super::validate).
+//! be read; what single series are worth is judged by [`validate`](mod@super::validate).
 //!
 //! - headers: `negotiate`
 //! - bytes: `snappy`, `wire`

@@ -2,7 +2,7 @@
 //!
 //! - over ranges: [`rate`], [`over_time`], [`counter`], [`regression`], [`extended`],
 //!   [`extended_histogram`]; dispatched by
-//!   [`range`]
+//!   [`range`], which calls [`series_call`] where a series' name or histograms matter
 //! - of one value: [`math`], [`calendar`]
 //! - of labels: [`label`], [`natural`]
 //!
@@ -21,6 +21,7 @@ pub mod quantile;
 pub mod range;
 pub mod rate;
 pub mod regression;
+mod series_call;
 
 use calendar::CalendarField;
 use math::MathFunction;
@@ -133,10 +134,7 @@ impl Function {
     pub fn depends_on_step(self) -> bool {
         matches!(
             self,
-            Self::Calendar(_)
-                | Self::Time
-                | Self::Timestamp
-                | Self::Range(RangeFunction::PredictLinear)
+            Self::Calendar(_) | Self::Time | Self::Timestamp | Self::Range(RangeFunction::PredictLinear)
         )
     }
 }

@@ -5,9 +5,9 @@
 //! only what must see all series at once ([`binary`] matching, [`ranking`], sorting) holds them.
 //! Batches are shared among threads; the order of the results never depends on them.
 //!
-//! - values: [`step_grid`] (when), [`column`] (a series over the grid), [`samples`] (from storage)
+//! - values: [`step_grid`] (when), [`mod@column`] (a series over the grid), [`samples`] (from storage)
 //! - sources: [`fetch`], [`instant`] and [`smoothed`], [`window`], [`selector`]
-//! - operators: [`call`] with [`vector_call`], [`histogram_call`] and [`info`]; [`binary`] with
+//! - operators: [`call`] with [`vector_call`], [`label_call`], [`histogram_call`] and [`info`]; [`binary`] with
 //!   [`arithmetic`], [`vector_matching`] and [`set`]; [`aggregation`] with [`grouping`] and
 //!   [`accumulator`]; [`ranking`]; [`range_vector`]
 //! - [`evaluator`] ties them together
@@ -25,6 +25,7 @@ pub mod grouping;
 pub mod histogram_call;
 pub mod info;
 pub mod instant;
+pub mod label_call;
 pub mod merge;
 pub mod range_vector;
 pub mod ranking;

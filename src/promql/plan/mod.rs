@@ -1,6 +1,6 @@
 //! From the syntax tree to what is evaluated.
 //!
-//! [`lower`] resolves `start()` and `end()`, drops parentheses, names functions by value instead of
+//! [`mod@lower`] resolves `start()` and `end()`, drops parentheses, names functions by value instead of
 //! text and finds what does not depend on the step. [`node`] is the result.
 
 mod lower;

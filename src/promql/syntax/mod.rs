@@ -3,7 +3,7 @@
 //! - the tree: [`ast`], [`duration`], [`functions`]
 //! - reading: [`lexer`] and [`token`], [`parser`] and [`selector`], [`literal`], [`check`], within
 //!   [`limits`]
-//! - writing: [`mod@format`] (`Display` and `format_query`), [`ast_json`] (`parse_query`),
+//! - writing: [`mod@format`] (`Display` and `format_query`), [`mod@ast_json`] (`parse_query`),
 //!   [`go_text`]
 //!
 //! Reading takes linear time, never panics, and its stack is bounded by [`limits`].

@@ -31,6 +31,16 @@ pub fn check(eval: &Eval, result: &Result<QueryOutput, PromqlError>) -> Checked 
     check_value(eval, &output.value)
 }
 
+/// As [`check`] without what is said beside the answer: positions differ in another text.
+pub fn check_value_or_failure(eval: &Eval, result: &Result<QueryOutput, PromqlError>) -> Checked {
+    match (result, &eval.expected.fail) {
+        (Err(_), Some(_)) => Ok(()),
+        (Ok(_), Some(_)) => Err("should have failed".to_owned()),
+        (Err(error), None) => Err(format!("failed: {error}")),
+        (Ok(output), None) => check_value(eval, &output.value),
+    }
+}
+
 impl Message {
     fn accepts(&self, text: &str) -> bool {
         match self {

@@ -3,7 +3,7 @@
 //! - [`store`]: samples in memory, behind the [`crate::querier::Querier`] that storage implements
 //! - [`notation`]: how a script writes series; [`classic`]: classic histograms made native
 //! - [`script`]: commands of a script; [`expect`]: what an evaluation must answer
-//! - [`runner`]: runs scripts; ours are in `tests/promql`, those of a folder named by
+//! - [`runner`]: runs scripts, each evaluation also as [`pinned`] and as a range query; ours are in `tests/promql`, those of a folder named by
 //!   `ONGGI_PROMQLTEST_DIR` run too
 //! - [`bounds`]: what scripts cannot say: limits, deadlines, threads
 
@@ -11,6 +11,7 @@ mod bounds;
 mod classic;
 mod expect;
 mod notation;
+mod pinned;
 mod runner;
 mod script;
 mod store;

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::classic::convert;
-use super::expect::{check, same_at};
+use super::expect::{check, check_value_or_failure, same_at};
 use super::notation::{Item, stored};
+use super::pinned::{other_times, pinned};
 use super::script::{CommandKind, Eval, Load, When, parse_script};
 use super::store::{MemoryStore, StoredSample, StoredValue};
 use crate::promql::{Edition, Engine, EngineOptions, QueryOptions, QueryOutput, Value};
@@ -114,10 +115,21 @@ fn ask(
     }
 }
 
-/// The evaluation itself, and the same instant as a step of a range query.
+/// The evaluation itself; the same pinned to its time and asked at others; and the same instant
+/// as a step of a range query.
 fn run_eval(engine: &Engine, store: &MemoryStore, eval: &Eval) -> Result<(), String> {
     let result = ask(engine, store, &eval.query, eval.when);
     check(eval, &result)?;
+    if let When::Instant { time_ms } = eval.when
+        && eval.expected.range_vector.is_none()
+        && let Some(pinned) = pinned(&eval.query, time_ms)
+    {
+        for other_ms in other_times(time_ms) {
+            let result = ask(engine, store, &pinned, When::Instant { time_ms: other_ms });
+            check_value_or_failure(eval, &result)
+                .map_err(|error| format!("as {pinned} at {other_ms} ms: {error}"))?;
+        }
+    }
     let (Ok(output), When::Instant { time_ms }) = (&result, eval.when) else { return Ok(()) };
     let Value::Vector(points) = &output.value else { return Ok(()) };
     if eval.expected.ordered || BOUND_TO_QUERY.iter().any(|word| eval.query.contains(word)) {

@@ -1,6 +1,6 @@
 //! The handlers, one file per subject.
 //!
-//! - in: [`write`]
+//! - in: [`mod@write`]
 //! - asking: [`query`], [`exemplars`], [`mod@read`], [`federate`]
 //! - what there is: [`series`], [`metadata`]
 //! - queries as texts: [`text`]

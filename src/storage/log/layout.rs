@@ -15,7 +15,7 @@ pub const FILE_HEADER_BYTES: usize = 64;
 pub const TRAILER_BYTES: usize = 44;
 
 /// Most bytes of a frame's payload, and most memory that its decoded samples and labels take as
-/// [`super::weight`] counts it.
+/// `malformed` counts it.
 pub const FRAME_BYTES_MAX: u64 = 256 << 20;
 
 /// A frame of records.
