@@ -92,7 +92,8 @@ impl Engine {
     /// Opens everything but replays nothing; gives the log files to replay.
     pub fn open(options: StorageOptions) -> Result<(Arc<Self>, Vec<LogFileEntry>), StorageError> {
         let directory = Directory::open(&options.path)?;
-        let database = Arc::new(Database::open(&directory.database(), &directory.staging(), options.cache_bytes)?);
+        let database =
+            Arc::new(Database::open(&directory.database(), &directory.staging(), options.cache_bytes)?);
         let recovered = log::seal_newest(&directory.log())?;
         if recovered != Recovered::Clean {
             info!(?recovered, "newest log file was not closed by its writer");
@@ -241,8 +242,10 @@ impl Engine {
 
     /// Epochs of replayed files, oldest first: readable from now on, flushed with the next seal.
     pub fn add_replayed(&self, replayed: Vec<SealedEpoch>) {
-        let in_view =
-            |sealed: &SealedEpoch| EpochInView { epoch: Arc::clone(&sealed.epoch), last_file: Some(sealed.last_file) };
+        let in_view = |sealed: &SealedEpoch| EpochInView {
+            epoch: Arc::clone(&sealed.epoch),
+            last_file: Some(sealed.last_file),
+        };
         self.change_view(|view| drop(view.epochs.splice(0..0, replayed.iter().map(in_view))));
         self.sealed.lock().splice(0..0, replayed);
     }

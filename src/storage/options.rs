@@ -32,7 +32,10 @@ pub struct StorageOptions {
 pub enum Readiness {
     Ready,
     /// Writes are taken, queries wait.
-    Replaying { done_bytes: u64, total_bytes: u64 },
+    Replaying {
+        done_bytes: u64,
+        total_bytes: u64,
+    },
     /// Cannot go on; the text says why and what to do.
     Failed(String),
     Closing,
