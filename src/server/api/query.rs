@@ -21,7 +21,7 @@ const POINTS_MAX: i64 = 11_000;
 
 pub async fn instant(State(state): State<Shared>, headers: HeaderMap, params: Params) -> ApiResult<Answer> {
     let limit = limit(&params)?;
-    let time_ms = time(&params, "time", state.clock.now_ms())?;
+    let time_ms = within_nanoseconds(time(&params, "time", state.clock.now_ms())?);
     let asked = Asked::read(&state, &params)?;
     asked.answer(&state, &headers, limit, Times::Instant(time_ms)).await
 }
@@ -49,6 +49,11 @@ pub async fn range(State(state): State<Shared>, headers: HeaderMap, params: Para
     }
     let asked = Asked::read(&state, &params)?;
     asked.answer(&state, &headers, limit, Times::Range { start_ms, end_ms, step_ms }).await
+}
+
+/// Prometheus counts nanoseconds on the way: a time too far from 1970 for them comes round.
+fn within_nanoseconds(time_ms: i64) -> i64 {
+    time_ms.wrapping_mul(1_000_000) / 1_000_000
 }
 
 /// The times a query is evaluated at.
