@@ -19,7 +19,7 @@ use crate::model::regex::RegexError;
 use crate::promql::{Engine, EngineOptions};
 use crate::server::query_pool::{QueryPool, QueryPoolOptions};
 use crate::server::{Listener, MemoryShares, ServerState, Shared, router};
-use crate::storage::{AppendError, Storage, StorageError, StorageOptions};
+use crate::storage::{AppendError, Readiness, Storage, StorageError, StorageOptions};
 use crate::telemetry::Metrics;
 
 /// How long requests in flight may take to finish.
@@ -30,6 +30,8 @@ const FINISH_MAX: Duration = Duration::from_secs(20);
 pub enum AppError {
     #[error("open storage in {path}: {source}")]
     Storage { path: PathBuf, source: StorageError },
+    #[error("storage cannot go on: {0}")]
+    Failed(String),
     #[error("close storage: {0}")]
     Close(#[source] AppendError),
     #[error("start query threads: {0}")]
@@ -101,20 +103,39 @@ impl App {
         let stopping = state.stopping.clone();
         let serving = tokio::spawn(listener.serve(router, stopping.clone(), FINISH_MAX));
 
-        tokio::select! {
-            () = end => {}
-            () = state.quit.cancelled() => tracing::info!("asked to leave by /-/quit"),
-        }
+        let failed = tokio::select! {
+            () = end => None,
+            () = state.quit.cancelled() => {
+                tracing::info!("asked to leave by /-/quit");
+                None
+            }
+            reason = storage_failure(&state.storage) => Some(reason),
+        };
         state.draining.store(true, Ordering::SeqCst);
         tracing::info!("finishing requests");
         stopping.cancel();
         if !serving.await.unwrap_or(false) {
             tracing::warn!(after = ?FINISH_MAX, "some requests did not finish");
         }
+        if let Some(reason) = failed {
+            return Err(AppError::Failed(reason));
+        }
         tracing::info!("closing storage");
         state.storage.close().await.map_err(AppError::Close)?;
         tracing::info!("bye");
         Ok(())
+    }
+}
+
+/// Waits for storage to find that it cannot go on: a log that cannot be replayed, say. A process that
+/// is never going to be ready should not look as if it were only slow.
+async fn storage_failure(storage: &Storage) -> String {
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    loop {
+        if let Readiness::Failed(reason) = storage.readiness() {
+            return reason;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -17,7 +17,7 @@ use super::error::{AppendError, StorageError};
 use super::flush;
 use super::local::CatalogueBatch;
 use super::log::LogFileEntry;
-use super::replay;
+use super::replay::{self, Replayed};
 use super::retention;
 
 /// How often the thread looks whether something is due.
@@ -75,23 +75,27 @@ pub fn start(engine: &Arc<Engine>, backlog: Vec<LogFileEntry>) -> Result<Backgro
     let (of_thread, engine) = (Arc::clone(engine), Arc::clone(engine));
     let name = "onggi-flush";
     let run = move || {
-        if let Err(error) = replay::replay(&of_thread, &backlog) {
-            error!(%error, "log cannot be replayed");
-            of_thread.fail(error.to_string());
-            refuse_requests(&requests, &error.to_string());
-            return;
+        match replay::replay(&of_thread, &backlog) {
+            Ok(Replayed::All) => run(&of_thread, &requests),
+            // A flush now would cover log files that were never read.
+            Ok(Replayed::Interrupted) => answer_requests(&requests, &Ok(())),
+            Err(error) => {
+                error!(%error, "log cannot be replayed");
+                of_thread.fail(error.to_string());
+                answer_requests(&requests, &Err(AppendError::Internal(error.to_string())));
+            }
         }
-        run(&of_thread, &requests);
     };
     let spawned = std::thread::Builder::new().name(name.into()).spawn(run);
     let thread = spawned.map_err(|source| StorageError::Thread { name, source })?;
     Ok(Background { engine, sender: Some(sender), thread: Some(thread) })
 }
 
-fn refuse_requests(requests: &Receiver<Request>, reason: &str) {
+/// Gives everybody the same answer until nobody can ask any more.
+fn answer_requests(requests: &Receiver<Request>, answer: &Result<(), AppendError>) {
     while let Ok(Request::Settle(reply) | Request::Close(reply)) = requests.recv() {
         // Whoever asked may have gone.
-        let _ = reply.send(Err(AppendError::Internal(reason.to_owned())));
+        let _ = reply.send(answer.clone());
     }
 }
 

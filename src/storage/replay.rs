@@ -20,16 +20,24 @@ use super::log::{DecodedFrame, LogError, LogFileEntry, LogFileReader};
 /// Share of the head that a replayed epoch may fill before it is flushed.
 const SHARE_OF_HEAD: u64 = 4;
 
+/// How far a replay came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    All,
+    /// The process is about to end. The log keeps everything and the next start replays it; until
+    /// then no flush may cover what was not read.
+    Interrupted,
+}
+
 /// Replays the files, oldest first, and declares the store ready.
-pub fn replay(engine: &Engine, files: &[LogFileEntry]) -> Result<(), StorageError> {
+pub fn replay(engine: &Engine, files: &[LogFileEntry]) -> Result<Replayed, StorageError> {
     let began = std::time::Instant::now();
     let mut number = 1;
     let mut open: Option<Arc<Epoch>> = None;
     let mut replayed = Vec::new();
     for (at, file) in files.iter().enumerate() {
         if engine.is_closing() {
-            // The log keeps everything: the next start replays it.
-            return Ok(());
+            return Ok(Replayed::Interrupted);
         }
         let epoch = match open.take() {
             Some(epoch) => epoch,
@@ -57,7 +65,7 @@ pub fn replay(engine: &Engine, files: &[LogFileEntry]) -> Result<(), StorageErro
             "log replayed"
         );
     }
-    Ok(())
+    Ok(Replayed::All)
 }
 
 /// Whether a deletion reaches up to exactly this file: what comes after it is another epoch, so

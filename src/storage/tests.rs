@@ -244,6 +244,42 @@ fn a_replay_stays_within_the_heads_memory_and_takes_writes_meanwhile() {
 }
 
 #[test]
+fn a_store_that_is_closed_while_it_replays_loses_nothing() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut tiny = options(folder.path());
+    tiny.log_file_bytes = 4 << 10;
+    let store = Store::open(tiny.clone());
+    for at in 0..100 {
+        let mut batch = batch();
+        for instance in 0..20 {
+            let value = f64::from(at * instance) * 0.123_456_789;
+            batch.push_owned(
+                &labels("load", &instance.to_string()),
+                &[float(NOW_MS + i64::from(at), value)],
+                &[],
+                &[],
+            );
+        }
+        store.append(batch);
+    }
+    let mut want = bits(&store.select(&[], TimeRange::ALL));
+    drop(store);
+
+    for round in 0..3 {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("runtime");
+        let storage = Storage::open(tiny.clone()).expect("opens");
+        let name = format!("round{round}");
+        let early = batch_of(&name, &[float(NOW_MS, 1.0)]);
+        let taken = runtime.block_on(storage.append(early));
+        taken.expect("writes are taken at once");
+        want.push((labels(&name, "a").to_string(), vec![(NOW_MS, 1.0f64.to_bits(), 0)]));
+        runtime.block_on(storage.close()).expect("closed");
+    }
+
+    assert_eq!(bits(&Store::open(tiny).select(&[], TimeRange::ALL)), want);
+}
+
+#[test]
 fn tenants_do_not_see_each_other() {
     let folder = tempfile::tempdir().expect("folder");
     let store = Store::open(options(folder.path()));

@@ -148,7 +148,7 @@ impl Evaluator<'_> {
         Ok((histograms, bytes))
     }
 
-    /// The answer of every histogram, native ones first. Remarks point to the vector.
+    /// The answer of every histogram, native ones first.
     fn answer(
         &self,
         histograms: &Histograms,

@@ -30,7 +30,7 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 fn columns_per_body_byte(protocol: Protocol) -> u64 {
     match protocol {
         Protocol::V1 => 2,
-        Protocol::V2 => 8,
+        Protocol::V2 => 6,
     }
 }
 
@@ -115,7 +115,9 @@ async fn receive(
     }
     // Small bodies fit what is leased for them anyway: no second attempt for a handful of samples.
     let honest = declared.saturating_mul(columns_per_body_byte(protocol)).max(INLINE_BYTES_MAX as u64);
-    let ceiling = columns_bytes_max(declared as usize) as u64;
+    // No attempt asks for more than there will ever be: beyond that the request is too large.
+    let room = state.memory.writes.limit_bytes().saturating_sub(declared);
+    let ceiling = (columns_bytes_max(declared as usize) as u64).min(room);
     let mut decoded = Err(DecodeError::Expands { limit_bytes: 0 });
     for columns_bytes in [honest.min(ceiling), ceiling] {
         lease_all(state, &mut lease, declared.saturating_add(columns_bytes))
@@ -141,8 +143,7 @@ async fn decode(
 ) -> Result<Result<(SeriesBatch, Refusals), DecodeError>, Response> {
     let rules = ValidationRules::at(state.clock.now_ms(), state.config.storage.retention_ms);
     let tenant = state.tenant();
-    let limits =
-        DecodeLimits { decompressed_bytes_max: state.config.remote_write.body_bytes_max as usize };
+    let limits = DecodeLimits { decompressed_bytes_max: state.config.remote_write.body_bytes_max as usize };
     let decode = move || -> Result<(SeriesBatch, Refusals), DecodeError> {
         let mut batch = decode_within(protocol, body, tenant, &limits, columns_bytes as usize)?;
         let refused = ingest::validate(&mut batch, &rules);
@@ -152,9 +153,7 @@ async fn decode(
         return Ok(decode());
     }
     let decoding = tokio::task::spawn_blocking(decode);
-    decoding
-        .await
-        .map_err(|e| ApiError::new(ErrorKind::Internal, format!("decode request: {e}")).into_text())
+    decoding.await.map_err(|e| ApiError::new(ErrorKind::Internal, format!("decode request: {e}")).into_text())
 }
 
 /// Stores what is good and says what was not.

@@ -195,6 +195,8 @@ fn what_is_newer_than_3_5_fails_in_the_words_of_its_own_version() {
     check("foo offset NaN", "12: parse error: duration out of range");
     check("first_over_time(foo[5m])", "1: parse error: function \"first_over_time\" is not enabled");
     check("start()", "6: parse error: unexpected \"(\"");
+    check("integral(foo[5m])", "1: parse error: unknown function with name \"integral\"");
+    check("start_timestamp(foo)", "1: parse error: unknown function with name \"start_timestamp\"");
 }
 
 #[test]
