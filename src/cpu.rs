@@ -87,7 +87,10 @@ mod x86_64 {
 }
 
 /// `neoverse-n1`, as the kernel names it. Compiled everywhere so that it is tested somewhere.
-#[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "used by the other architecture and by tests"))]
+#[cfg_attr(
+    not(target_arch = "aarch64"),
+    allow(dead_code, reason = "used by the other architecture and by tests")
+)]
 mod aarch64 {
     const NEEDED: [&str; 10] =
         ["fp", "asimd", "aes", "pmull", "crc32", "atomics", "fphp", "asimdhp", "asimdrdm", "asimddp"];

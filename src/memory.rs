@@ -17,7 +17,9 @@ pub struct MemoryBudget {
 
 /// A lease was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("memory budget {name:?} is exhausted: {wanted_bytes} more bytes wanted, {used_bytes} of {limit_bytes} in use")]
+#[error(
+    "memory budget {name:?} is exhausted: {wanted_bytes} more bytes wanted, {used_bytes} of {limit_bytes} in use"
+)]
 pub struct MemoryExhausted {
     pub name: &'static str,
     pub wanted_bytes: u64,
@@ -32,12 +34,7 @@ impl MemoryBudget {
 
     /// A part of this budget with a limit of its own.
     pub fn share(self: &Arc<Self>, name: &'static str, limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            limit_bytes,
-            used_bytes: AtomicU64::new(0),
-            parent: Some(Arc::clone(self)),
-        })
+        Arc::new(Self { name, limit_bytes, used_bytes: AtomicU64::new(0), parent: Some(Arc::clone(self)) })
     }
 
     pub fn limit_bytes(&self) -> u64 {

@@ -230,8 +230,11 @@ fn sum_deltas(side: &'static str, deltas: &[i64]) -> Result<u64, HistogramError>
     let mut sum = 0u64;
     for (index, delta) in deltas.iter().enumerate() {
         bucket = bucket.checked_add(*delta).ok_or(HistogramError::Overflow)?;
-        let count = u64::try_from(bucket)
-            .map_err(|_| HistogramError::NegativeCount { side, index, count: bucket as f64 })?;
+        let count = u64::try_from(bucket).map_err(|_| HistogramError::NegativeCount {
+            side,
+            index,
+            count: bucket as f64,
+        })?;
         sum = sum.checked_add(count).ok_or(HistogramError::Overflow)?;
     }
     Ok(sum)

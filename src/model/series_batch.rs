@@ -85,7 +85,10 @@ impl SeriesBatch {
     }
 
     /// The series' labels as bytes, in the order they stand in the batch.
-    pub fn labels_of<'a>(&'a self, series: &BatchSeries) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
+    pub fn labels_of<'a>(
+        &'a self,
+        series: &BatchSeries,
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
         self.labels[range(&series.labels)]
             .iter()
             .map(|label| (self.text_of(label.name), self.text_of(label.value)))

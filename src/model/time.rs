@@ -81,8 +81,10 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
             return Err(invalid());
         }
         let count: i64 = number.parse().map_err(|_| out_of_range())?;
-        total_ms =
-            count.checked_mul(UNITS[at].1).and_then(|ms| total_ms.checked_add(ms)).ok_or_else(out_of_range)?;
+        total_ms = count
+            .checked_mul(UNITS[at].1)
+            .and_then(|ms| total_ms.checked_add(ms))
+            .ok_or_else(out_of_range)?;
         next_unit = at + 1;
         rest = &rest[digits + letters..];
     }

@@ -46,7 +46,11 @@ impl Directory {
         refuse_foreign(path)?;
         let lock = lock(&path.join("LOCK"))?;
         let format = path.join("FORMAT");
-        if format.exists() { check_format(&format)? } else { create(path, &format)? }
+        if format.exists() {
+            check_format(&format)?
+        } else {
+            create(path, &format)?
+        }
         for folder in ["log", "db"] {
             let folder = path.join(folder);
             if !folder.exists() {
@@ -90,7 +94,8 @@ fn refuse_foreign(path: &Path) -> Result<(), StorageError> {
 }
 
 fn lock(path: &Path) -> Result<File, StorageError> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io("open", path))?;
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(io("open", path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StorageError::Locked { path: path.to_owned() }),

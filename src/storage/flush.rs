@@ -91,7 +91,8 @@ pub fn flush(engine: &Engine, sealed: &Sealed) -> Result<(), StorageError> {
 }
 
 fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, StorageError> {
-    let ranges: Vec<TimeRange> = sealed.epochs.iter().filter_map(|sealed| sealed.epoch.time_range()).collect();
+    let ranges: Vec<TimeRange> =
+        sealed.epochs.iter().filter_map(|sealed| sealed.epoch.time_range()).collect();
     let all = all_series(&sealed.epochs);
     if all.is_empty() {
         return Ok(Vec::new());
@@ -130,8 +131,11 @@ fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, Stora
         let (paths, bytes) = sink.finish()?;
         files.extend(paths);
         // A part of exemplars alone has no sample times of its own: it counts as of now.
-        let (min_ms, max_ms) =
-            if summary.min_ms <= summary.max_ms { (summary.min_ms, summary.max_ms) } else { (now_ms, now_ms) };
+        let (min_ms, max_ms) = if summary.min_ms <= summary.max_ms {
+            (summary.min_ms, summary.max_ms)
+        } else {
+            (now_ms, now_ms)
+        };
         entries.push(PartEntry {
             number: number(at),
             level: 0,
@@ -245,7 +249,8 @@ fn split_by_kind(whole: PartSeries, kinds: &[PartKind]) -> Vec<(usize, PartSerie
         };
         kinds.iter().position(inside).unwrap_or(late)
     };
-    let first = whole.timestamps_ms.first().into_iter().chain(whole.histograms.first().map(|p| &p.timestamp_ms));
+    let first =
+        whole.timestamps_ms.first().into_iter().chain(whole.histograms.first().map(|p| &p.timestamp_ms));
     let last = whole.timestamps_ms.last().into_iter().chain(whole.histograms.last().map(|p| &p.timestamp_ms));
     let (first, last) = (first.min().copied(), last.max().copied());
     if let (Some(first), Some(last)) = (first, last)
@@ -305,10 +310,7 @@ mod tests {
         let pieces = split_by_kind(series(&[-7, 0, 98 * WINDOW_MS - 1, 98 * WINDOW_MS, now_ms]), &kinds);
         let cut: Vec<(usize, Vec<i64>)> =
             pieces.into_iter().map(|(at, piece)| (at, piece.timestamps_ms)).collect();
-        assert_eq!(
-            cut,
-            [(0, vec![98 * WINDOW_MS]), (2, vec![now_ms]), (3, vec![-7, 0, 98 * WINDOW_MS - 1])]
-        );
+        assert_eq!(cut, [(0, vec![98 * WINDOW_MS]), (2, vec![now_ms]), (3, vec![-7, 0, 98 * WINDOW_MS - 1])]);
     }
 
     #[test]

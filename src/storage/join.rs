@@ -88,15 +88,15 @@ fn join_histograms(histograms: &mut Vec<HistogramPoint>) {
 /// The total order of floats at one time: the staleness marker is the least.
 fn float_order(a: &FloatSample, b: &FloatSample) -> Ordering {
     let real = |sample: &FloatSample| !is_stale_nan(sample.value);
-    real(a)
-        .cmp(&real(b))
-        .then_with(|| a.value.total_cmp(&b.value))
-        .then_with(|| a.start_ms.cmp(&b.start_ms))
+    real(a).cmp(&real(b)).then_with(|| a.value.total_cmp(&b.value)).then_with(|| a.start_ms.cmp(&b.start_ms))
 }
 
 fn histogram_order(a: &HistogramPoint, b: &HistogramPoint) -> Ordering {
     let real = |point: &HistogramPoint| !point.histogram.is_stale();
-    real(a).cmp(&real(b)).then_with(|| value_order(&a.histogram, &b.histogram)).then_with(|| a.start_ms.cmp(&b.start_ms))
+    real(a)
+        .cmp(&real(b))
+        .then_with(|| value_order(&a.histogram, &b.histogram))
+        .then_with(|| a.start_ms.cmp(&b.start_ms))
 }
 
 fn value_order(a: &Arc<Histogram>, b: &Arc<Histogram>) -> Ordering {

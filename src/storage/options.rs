@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::model::TenantId;
 
 /// How the store is opened.
 #[derive(Clone)]
@@ -27,12 +28,18 @@ pub struct StorageOptions {
     pub log_file_bytes: u64,
 }
 
+/// The most active series that a tenant may have; `None` where there is no limit.
+pub type SeriesLimit = Arc<dyn Fn(&TenantId) -> Option<u64> + Send + Sync>;
+
 /// How far the store is with its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
     Ready,
     /// Writes are taken, queries wait.
-    Replaying { done_bytes: u64, total_bytes: u64 },
+    Replaying {
+        done_bytes: u64,
+        total_bytes: u64,
+    },
     /// Cannot go on; the text says why and what to do.
     Failed(String),
     Closing,

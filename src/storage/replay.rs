@@ -66,7 +66,12 @@ fn ends_at(engine: &Engine, file: u64) -> bool {
     engine.view.load().hidden.iter().any(|hidden| hidden.tombstone.through_file == file)
 }
 
-fn replay_file(engine: &Engine, epoch: &Epoch, file: &LogFileEntry, newest: bool) -> Result<(), StorageError> {
+fn replay_file(
+    engine: &Engine,
+    epoch: &Epoch,
+    file: &LogFileEntry,
+    newest: bool,
+) -> Result<(), StorageError> {
     let mut reader = LogFileReader::open(&file.path, newest)?;
     let mut frame = DecodedFrame::default();
     // Local ids are dense and defined in order.
@@ -90,7 +95,12 @@ fn replay_file(engine: &Engine, epoch: &Epoch, file: &LogFileEntry, newest: bool
 }
 
 /// Puts one frame into the epoch; the error says what of the frame makes no sense.
-fn apply(engine: &Engine, epoch: &Epoch, frame: &DecodedFrame, ids: &mut Vec<SeriesId>) -> Result<(), String> {
+fn apply(
+    engine: &Engine,
+    epoch: &Epoch,
+    frame: &DecodedFrame,
+    ids: &mut Vec<SeriesId>,
+) -> Result<(), String> {
     for (local, tenant, labels) in &frame.new_series {
         if *local as usize != ids.len() {
             return Err(format!("series {local} is defined where {} is next", ids.len()));

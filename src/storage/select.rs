@@ -13,9 +13,7 @@ use super::join::SampleColumns;
 use super::part::RowSamples;
 use super::view::View;
 use crate::model::{Exemplar, FloatSample, Labels, Matcher, Metadata, TenantId, TimeRange};
-use crate::querier::{
-    ExemplarSeries, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
-};
+use crate::querier::{ExemplarSeries, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter};
 
 /// Series read at a time.
 const BATCH_SERIES: usize = 512;

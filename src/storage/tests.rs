@@ -12,7 +12,8 @@ use crate::clock::ManualClock;
 use crate::model::series_batch::HistogramSample;
 use crate::model::time::{DAY_MS, HOUR_MS, YEAR_MS};
 use crate::model::{
-    Counts, Exemplar, FloatSample, Histogram, Labels, Matcher, Metadata, MetricType, ResetHint, TimeRange, stale_nan,
+    Counts, Exemplar, FloatSample, Histogram, Labels, Matcher, Metadata, MetricType, ResetHint, TimeRange,
+    stale_nan,
 };
 use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
 
@@ -102,7 +103,12 @@ fn histogram(sum: f64) -> Histogram {
         positive_spans: vec![crate::model::Span { offset: 0, length: 2 }],
         negative_spans: vec![],
         custom_values: vec![],
-        counts: Counts::Integer { count: 4, zero_count: 1, positive_deltas: vec![1, 1], negative_deltas: vec![] },
+        counts: Counts::Integer {
+            count: 4,
+            zero_count: 1,
+            positive_deltas: vec![1, 1],
+            negative_deltas: vec![],
+        },
     }
 }
 
@@ -160,7 +166,8 @@ fn a_process_that_just_ends_finds_everything_in_its_log() {
         unit: String::new(),
     });
     let sample = HistogramSample { timestamp_ms: NOW_MS + 2, start_ms: 5, histogram: histogram(3.25) };
-    let exemplar = Exemplar { timestamp_ms: NOW_MS, value: 7.0, labels: Labels::from_pairs([("trace_id", "x")]) };
+    let exemplar =
+        Exemplar { timestamp_ms: NOW_MS, value: 7.0, labels: Labels::from_pairs([("trace_id", "x")]) };
     news.push_owned(&labels("latency", "a"), &[], from_ref(&sample), from_ref(&exemplar));
     store.append(news);
     // No close: as after a kill, except that the lock has to be let go.
@@ -172,7 +179,10 @@ fn a_process_that_just_ends_finds_everything_in_its_log() {
         let up = store.select(&[Matcher::equal("__name__", "up")], TimeRange::ALL);
         assert_eq!(up[0].timestamps_ms, [NOW_MS, NOW_MS + 1]);
         let latency = store.select(&[Matcher::equal("__name__", "latency")], TimeRange::ALL);
-        assert_eq!((latency[0].histograms[0].timestamp_ms, latency[0].histograms[0].start_ms), (NOW_MS + 2, 5));
+        assert_eq!(
+            (latency[0].histograms[0].timestamp_ms, latency[0].histograms[0].start_ms),
+            (NOW_MS + 2, 5)
+        );
         assert!(latency[0].histograms[0].histogram.same_bits(&sample.histogram));
         let sets = [vec![Matcher::equal("__name__", "latency")]];
         let guard = QueryGuard::unlimited();
@@ -197,7 +207,12 @@ fn a_replay_stays_within_the_heads_memory_and_takes_writes_meanwhile() {
         let mut batch = batch();
         for instance in 0..20 {
             let value = f64::from(at * instance) * 0.123_456_789;
-            batch.push_owned(&labels("load", &instance.to_string()), &[float(NOW_MS + i64::from(at), value)], &[], &[]);
+            batch.push_owned(
+                &labels("load", &instance.to_string()),
+                &[float(NOW_MS + i64::from(at), value)],
+                &[],
+                &[],
+            );
         }
         store.append(batch);
     }
@@ -338,8 +353,10 @@ fn a_missing_log_file_is_an_error_that_names_it() {
         store.append(batch_of("up", &[float(NOW_MS + at, 1.0)]));
     }
     drop(store);
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder.path().join("log")).expect("log").map(|e| e.expect("entry").path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder.path().join("log"))
+        .expect("log")
+        .map(|e| e.expect("entry").path())
+        .collect();
     files.sort();
     assert!(files.len() >= 3, "{files:?}");
     std::fs::remove_file(&files[1]).expect("removed");

@@ -8,7 +8,6 @@
 //! - [`floors`]: which file may import which
 #![expect(clippy::disallowed_methods, reason = "tests wait for processes, and live on the machine's clock")]
 #![expect(clippy::disallowed_types, reason = "a poisoned lock is what a failed test should leave behind")]
-
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking, helpers included")]
 
 mod backlog;

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::error::ErrorKind;
@@ -15,8 +16,10 @@ use crate::ingest::{self, DecodeError, DecodeLimits, Protocol, ValidationRules};
 use crate::memory::MemoryLease;
 use crate::model::SeriesBatch;
 use crate::model::series_batch::{Refusals, Written};
+use crate::server::auth::tenant::tenant_of;
 use crate::server::body::{self, BodyError, BodyLimits};
 use crate::server::error::ApiError;
+use crate::server::limits;
 use crate::server::state::Shared;
 
 /// Bodies up to this are decoded where they were received; decoding more than some hundred
@@ -27,7 +30,6 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 /// when the columns are there.
 const COLUMNS_PER_BODY_BYTE: u64 = 2;
 
-const TENANT_HEADER: &str = "x-scope-orgid";
 const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 const HISTOGRAMS_WRITTEN: HeaderName =
     HeaderName::from_static("x-prometheus-remote-write-histograms-written");
@@ -39,7 +41,7 @@ pub async fn write(State(state): State<Shared>, request: Request) -> Response {
     let protocol =
         ingest::remote_write::negotiate(text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
     let (response, protocol) = match protocol {
-        Ok(protocol) => (answer(&state, protocol, &parts.headers, body).await, protocol.to_string()),
+        Ok(protocol) => (answer(&state, protocol, &parts, body).await, protocol.to_string()),
         Err(unsupported) => {
             (plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, unsupported.to_string()), "unknown".to_owned())
         }
@@ -62,8 +64,8 @@ impl Outcome {
     }
 }
 
-async fn answer(state: &Shared, protocol: Protocol, headers: &HeaderMap, body: Body) -> Response {
-    let outcome = match receive(state, protocol, headers, body).await {
+async fn answer(state: &Shared, protocol: Protocol, parts: &Parts, body: Body) -> Response {
+    let outcome = match receive(state, protocol, parts, body).await {
         Ok((batch, refused, lease)) => store(state, batch, refused, lease).await,
         Err(error) => Outcome::failed(error),
     };
@@ -86,18 +88,15 @@ async fn answer(state: &Shared, protocol: Protocol, headers: &HeaderMap, body: B
 async fn receive(
     state: &Shared,
     protocol: Protocol,
-    headers: &HeaderMap,
+    parts: &Parts,
     body: Body,
 ) -> Result<(SeriesBatch, Refusals, MemoryLease), Response> {
-    if headers.contains_key(TENANT_HEADER) {
-        let message = "the request carries X-Scope-OrgID, but tenants are not enabled here: \
-                       its data would be mixed with that of others";
-        return Err(plain(StatusCode::BAD_REQUEST, message.to_owned()));
-    }
+    let tenant = tenant_of(state, parts).map_err(ApiError::into_text)?;
+    let tenant_limits = state.limits_of(&tenant);
     let bytes_max = state.config.remote_write.body_bytes_max;
     let limits =
         BodyLimits { bytes_max: compressed_bytes_max(bytes_max), timeout: state.config.web.read_timeout };
-    let received = body::read(headers, body, limits, &state.memory.writes).await;
+    let received = body::read(&parts.headers, body, limits, &state.memory.writes).await;
     let received = received.map_err(IntoResponse::into_response)?;
 
     let mut lease = received.lease;
@@ -109,8 +108,8 @@ async fn receive(
     let estimated = declared.saturating_mul(1 + COLUMNS_PER_BODY_BYTE);
     lease_all(state, &mut lease, estimated).map_err(IntoResponse::into_response)?;
 
-    let rules = ValidationRules::at(state.clock.now_ms(), state.config.storage.retention_ms);
-    let tenant = state.tenant();
+    let mut rules = ValidationRules::at(state.clock.now_ms(), state.config.storage.retention_ms);
+    rules.limits = limits::of_labels(&tenant_limits);
     let limits = DecodeLimits { decompressed_bytes_max: bytes_max as usize };
     let small = declared as usize <= INLINE_BYTES_MAX;
     let decode = move |body: Bytes| -> Result<(SeriesBatch, Refusals), DecodeError> {
@@ -128,7 +127,23 @@ async fn receive(
     };
     let (batch, refused) = decoded.map_err(|e| malformed(&e))?;
     lease_all(state, &mut lease, batch_bytes(&batch)).map_err(IntoResponse::into_response)?;
+    keep_rate(state, &batch, tenant_limits.samples_per_second)?;
     Ok((batch, refused, lease))
+}
+
+/// Refuses the whole batch where its tenant sends faster than he may.
+fn keep_rate(state: &Shared, batch: &SeriesBatch, per_second: Option<u64>) -> Result<(), Response> {
+    let Some(per_second) = per_second else { return Ok(()) };
+    let written = batch.written();
+    let samples = written.floats + written.histograms;
+    state.rates.take(&batch.tenant, samples, per_second, state.clock.now_ms()).map_err(|seconds| {
+        let message = format!(
+            "tenant {} sends more than his limit of {per_second} samples a second (samples_per_second): \
+             nothing of this request was stored, repeat it in {seconds} seconds",
+            batch.tenant
+        );
+        ApiError::new(ErrorKind::RateLimited, message).into_text_after(seconds)
+    })
 }
 
 /// Stores what is good and says what was not.

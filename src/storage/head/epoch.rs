@@ -128,8 +128,7 @@ impl Epoch {
 
     /// Range of the sample times; `None` while there is no sample.
     pub fn time_range(&self) -> Option<TimeRange> {
-        let range =
-            TimeRange::new(self.min_ms.load(Ordering::Relaxed), self.max_ms.load(Ordering::Relaxed));
+        let range = TimeRange::new(self.min_ms.load(Ordering::Relaxed), self.max_ms.load(Ordering::Relaxed));
         (!range.is_empty()).then_some(range)
     }
 
@@ -174,7 +173,13 @@ impl Epoch {
     }
 
     /// Adds the series' exemplars of the range.
-    pub fn read_exemplars(&self, id: SeriesId, series: &Arc<Series>, range: TimeRange, into: &mut Vec<Exemplar>) {
+    pub fn read_exemplars(
+        &self,
+        id: SeriesId,
+        series: &Arc<Series>,
+        range: TimeRange,
+        into: &mut Vec<Exemplar>,
+    ) {
         self.with(id, series, |chunks| {
             let rare = chunks.rare.iter().flat_map(|rare| &rare.exemplars);
             into.extend(rare.filter(|e| range.contains(e.timestamp_ms)).cloned());
@@ -334,7 +339,9 @@ impl SeriesChunks {
 
 fn bucket_count(histogram: &Histogram) -> usize {
     let buckets = match &histogram.counts {
-        Counts::Integer { positive_deltas, negative_deltas, .. } => positive_deltas.len() + negative_deltas.len(),
+        Counts::Integer { positive_deltas, negative_deltas, .. } => {
+            positive_deltas.len() + negative_deltas.len()
+        }
         Counts::Float { positive, negative, .. } => positive.len() + negative.len(),
     };
     buckets + histogram.custom_values.len() + histogram.positive_spans.len() + histogram.negative_spans.len()

@@ -140,7 +140,8 @@ impl Registry {
         refusals: &mut Refusals,
     ) -> SeriesId {
         let text = |bytes| std::str::from_utf8(bytes).expect("validate checked that labels are UTF-8");
-        let labels = Labels::from_sorted(batch.labels_of(series).map(|(name, value)| (text(name), text(value))));
+        let labels =
+            Labels::from_sorted(batch.labels_of(series).map(|(name, value)| (text(name), text(value))));
         let active = inner.tenants.get(&batch.tenant).map_or(0, |index| index.all.len());
         if let Err(reason) = admit(&batch.tenant, active) {
             let samples = series.floats.len() + series.histograms.len() + series.exemplars.len();
@@ -148,7 +149,10 @@ impl Registry {
                 RefusalReason::MemoryFull => {
                     format!("new series refused, the head's memory is full: {}", bounded(&labels))
                 }
-                _ => format!("new series refused by the tenant's limit of active series: {}", bounded(&labels)),
+                _ => format!(
+                    "new series refused by the tenant's limit of active series (active_series): {}",
+                    bounded(&labels)
+                ),
             });
             return REFUSED;
         }
@@ -349,11 +353,19 @@ impl TenantIndex {
                 }
                 let prefix = regex.prefix();
                 let from = (Bound::Included(prefix), Bound::Unbounded);
-                let in_range = values.range::<str, _>(from).take_while(|(value, _)| value.starts_with(prefix));
-                return union(in_range.filter(|(value, _)| matcher.matches(value)).map(|(_, postings)| postings));
+                let in_range =
+                    values.range::<str, _>(from).take_while(|(value, _)| value.starts_with(prefix));
+                return union(
+                    in_range.filter(|(value, _)| matcher.matches(value)).map(|(_, postings)| postings),
+                );
             }
         }
-        union(values.iter().filter(|(value, _)| matcher.matches(value) == accepted).map(|(_, postings)| postings))
+        union(
+            values
+                .iter()
+                .filter(|(value, _)| matcher.matches(value) == accepted)
+                .map(|(_, postings)| postings),
+        )
     }
 }
 

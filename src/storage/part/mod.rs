@@ -37,9 +37,9 @@ pub mod writer;
 pub use container::{MemoryContainer, Section, SectionSink, SectionSource};
 pub use error::PartError;
 pub use reader::PartReader;
-pub use series::{PartOptions, PartSeries, RowSamples};
 #[cfg(test)]
 pub use series::PartSummary;
+pub use series::{PartOptions, PartSeries, RowSamples};
 pub use writer::PartWriter;
 
 #[cfg(test)]
