@@ -127,23 +127,25 @@ async fn receive(
     };
     let (batch, refused) = decoded.map_err(|e| malformed(&e))?;
     lease_all(state, &mut lease, batch_bytes(&batch)).map_err(IntoResponse::into_response)?;
-    keep_rate(state, &batch, tenant_limits.samples_per_second)?;
+    if let Some(refused) = over_rate(state, &batch, tenant_limits.samples_per_second) {
+        return Err(refused);
+    }
     Ok((batch, refused, lease))
 }
 
-/// Refuses the whole batch where its tenant sends faster than he may.
-fn keep_rate(state: &Shared, batch: &SeriesBatch, per_second: Option<u64>) -> Result<(), Response> {
-    let Some(per_second) = per_second else { return Ok(()) };
+/// Why the whole batch is refused, where its tenant sends faster than he may.
+fn over_rate(state: &Shared, batch: &SeriesBatch, per_second: Option<u64>) -> Option<Response> {
+    let per_second = per_second?;
     let written = batch.written();
     let samples = written.floats + written.histograms;
-    state.rates.take(&batch.tenant, samples, per_second, state.clock.now_ms()).map_err(|seconds| {
-        let message = format!(
-            "tenant {} sends more than his limit of {per_second} samples a second (samples_per_second): \
-             nothing of this request was stored, repeat it in {seconds} seconds",
-            batch.tenant
-        );
-        ApiError::new(ErrorKind::RateLimited, message).into_text_after(seconds)
-    })
+    let taken = state.rates.take(&batch.tenant, samples, per_second, state.clock.now_ms());
+    let seconds = taken.err()?;
+    let message = format!(
+        "tenant {} sends more than his limit of {per_second} samples a second (samples_per_second): \
+         nothing of this request was stored, repeat it in {seconds} seconds",
+        batch.tenant
+    );
+    Some(ApiError::new(ErrorKind::RateLimited, message).into_text_after(seconds))
 }
 
 /// Stores what is good and says what was not.
