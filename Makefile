@@ -49,8 +49,8 @@ crash-test: setup ## power cuts: every crash image of a recorded run, in every m
 	ONGGI_CRASH_IMAGES=$${ONGGI_CRASH_IMAGES:-all} cargo test --release --locked --test it -- crash:: --nocapture --test-threads=1
 
 .PHONY: fuzz
-fuzz: setup ## any bytes for every decoder, for FUZZ_SECONDS each (default 60)
-	@scripts/fuzz.sh
+fuzz: setup ## damaged and hostile bytes for every decoder, for FUZZ_SECONDS each (default 60)
+	ONGGI_FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --release --locked --lib fuzz -- --ignored --nocapture --test-threads=1
 
 .PHONY: bench
 bench: setup ## criterion benches

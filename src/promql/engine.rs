@@ -79,7 +79,7 @@ impl Engine {
             // Without threads of their own queries are only slower.
             threads => rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
-                .thread_name(|number| format!("query-{number}"))
+                .thread_name(|number| format!("promql-{number}"))
                 .build()
                 .inspect_err(|error| tracing::warn!(%error, "queries run without threads of their own"))
                 .ok(),
@@ -155,7 +155,7 @@ impl Engine {
         }
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new()
-                .name("query-deep".to_owned())
+                .name("promql-deep".to_owned())
                 .stack_size(height * STACK_BYTES_PER_LEVEL)
                 .spawn_scoped(scope, || self.run_here(querier, task, options, guard))
                 .map_err(|error| PromqlError::evaluation(format!("no thread for a deep query: {error}")))?;

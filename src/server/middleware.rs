@@ -13,8 +13,7 @@ use crate::model::regex::AnchoredRegex;
 /// Which pages may read our answers.
 #[derive(Debug)]
 pub struct Cors {
-    /// `None`: any.
-    origins: Option<AnchoredRegex>,
+    origins: AnchoredRegex,
     /// Where `OPTIONS` is answered for every path below.
     api_prefixes: [String; 2],
 }
@@ -22,7 +21,7 @@ pub struct Cors {
 impl Cors {
     /// `origin` was validated with the settings; one that does not compile would match nothing.
     pub fn new(origin: &str, route_prefix: &str) -> Result<Self, crate::model::regex::RegexError> {
-        let origins = if origin == ".*" { None } else { Some(AnchoredRegex::new(origin)?) };
+        let origins = AnchoredRegex::new(origin)?;
         let api_prefixes = ["/api/v1/", "/prometheus/api/v1/"].map(|path| format!("{route_prefix}{path}"));
         Ok(Self { origins, api_prefixes })
     }
@@ -37,14 +36,8 @@ impl Cors {
         for (name, value) in fixed {
             headers.append(name, HeaderValue::from_static(value));
         }
-        match &self.origins {
-            None => {
-                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-            }
-            Some(regex) if origin.to_str().is_ok_and(|origin| regex.is_match(origin)) => {
-                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-            }
-            Some(_) => {}
+        if origin.to_str().is_ok_and(|origin| self.origins.is_match(origin)) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
     }
 }

@@ -42,10 +42,7 @@ impl Store {
     fn open(options: StorageOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("runtime");
         let storage = Storage::open(options).expect("opens");
-        while storage.readiness() != Readiness::Ready {
-            assert!(matches!(storage.readiness(), Readiness::Replaying { .. }), "{:?}", storage.readiness());
-            std::thread::yield_now();
-        }
+        wait_until_ready(&storage);
         Self { runtime, storage }
     }
 
@@ -67,6 +64,16 @@ impl Store {
 
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Series> {
         select(&*self.querier("anonymous"), matchers, range)
+    }
+}
+
+fn wait_until_ready(storage: &Storage) {
+    loop {
+        match storage.readiness() {
+            Readiness::Ready => return,
+            Readiness::Replaying { .. } => std::thread::yield_now(),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -225,10 +232,7 @@ fn a_replay_stays_within_the_heads_memory_and_takes_writes_meanwhile() {
     let storage = Storage::open(little).expect("opens");
     let early = batch_of("early", &[float(NOW_MS, 1.0)]);
     runtime.block_on(storage.append(early)).expect("taken before the replay is over");
-    while storage.readiness() != Readiness::Ready {
-        assert!(matches!(storage.readiness(), Readiness::Replaying { .. }), "{:?}", storage.readiness());
-        std::thread::yield_now();
-    }
+    wait_until_ready(&storage);
     let stats = storage.stats();
     assert!(stats.parts >= 2, "the replay flushed on its way: {stats:?}");
     assert_eq!(stats.replayed_samples, 4000);

@@ -35,8 +35,14 @@ impl CalendarField {
     }
 
     fn at_second(self, second: i64) -> f64 {
-        let day = second.div_euclid(86_400);
-        let second_of_day = second.rem_euclid(86_400);
+        // Go's calendar begins in the year -292277022399: seconds before it, with them the least
+        // integer, come round as if they had no sign.
+        let second = match second {
+            ..FIRST_SECOND => i128::from(second) + (1 << 64),
+            _ => i128::from(second),
+        };
+        let day = second.div_euclid(86_400) as i64;
+        let second_of_day = second.rem_euclid(86_400) as i64;
         let (year, month, day_of_month) = civil(day);
         match self {
             Self::DayOfMonth => f64::from(day_of_month),
@@ -53,6 +59,9 @@ impl CalendarField {
         }
     }
 }
+
+/// The first second of the year -292277022399.
+const FIRST_SECOND: i64 = -9_223_372_028_715_321_600;
 
 const DAYS_OF_400_YEARS: i64 = 146_097;
 
@@ -114,6 +123,16 @@ mod tests {
             let (year, month, day_of_month) = civil(day);
             assert_eq!(days_before(year, month) + i64::from(day_of_month) - 1, day);
         }
+    }
+
+    #[test]
+    fn seconds_before_the_first_year_come_round() {
+        let date = |seconds: f64| [Year, Month, DayOfMonth, DayOfYear, Minute].map(|field| field.at(seconds));
+        for seconds in [f64::NAN, f64::INFINITY, 1e19, -1e19] {
+            assert_eq!(date(seconds), [292_277_026_596.0, 12.0, 4.0, 339.0, 30.0]);
+        }
+        assert_eq!(Year.at_second(FIRST_SECOND), -292_277_022_399.0);
+        assert!(Year.at_second(FIRST_SECOND - 1) > 292_277_026_596.0);
     }
 
     #[test]

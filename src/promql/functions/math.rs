@@ -2,6 +2,10 @@
 
 use std::f64::consts::PI;
 
+/// Beyond this, hyperbolic sine and cosine are computed as half of the exponential function, which
+/// overflows a little before they do: as in Go.
+const HALF_EXP_FROM: f64 = 21.0;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MathFunction {
     Abs,
@@ -71,7 +75,7 @@ impl MathFunction {
             Self::Atanh => f64::atanh,
             Self::Ceil => f64::ceil,
             Self::Cos => f64::cos,
-            Self::Cosh => f64::cosh,
+            Self::Cosh => cosh,
             Self::Deg => |v| v * 180.0 / PI,
             Self::Exp => f64::exp,
             Self::Floor => f64::floor,
@@ -81,12 +85,20 @@ impl MathFunction {
             Self::Rad => |v| v * PI / 180.0,
             Self::Sgn => sign,
             Self::Sin => f64::sin,
-            Self::Sinh => f64::sinh,
+            Self::Sinh => sinh,
             Self::Sqrt => f64::sqrt,
             Self::Tan => f64::tan,
             Self::Tanh => f64::tanh,
         }
     }
+}
+
+fn sinh(value: f64) -> f64 {
+    if value.abs() > HALF_EXP_FROM { (value.abs().exp() * 0.5).copysign(value) } else { value.sinh() }
+}
+
+fn cosh(value: f64) -> f64 {
+    if value.abs() > HALF_EXP_FROM { value.abs().exp() * 0.5 } else { value.cosh() }
 }
 
 /// Zeros and NaN stay what they are.
@@ -151,6 +163,17 @@ mod tests {
         assert!(clamp(f64::NAN, 0.0, 1.0).is_nan());
         assert_eq!(clamp(5.0, 0.0, 1.0), 1.0);
         assert_eq!(clamp(5.0, f64::NEG_INFINITY, f64::INFINITY), 5.0);
+    }
+
+    #[test]
+    fn hyperbolic_functions_overflow_where_the_exponential_does() {
+        assert_eq!(sinh(710.0), f64::INFINITY);
+        assert_eq!(sinh(-710.0), f64::NEG_INFINITY);
+        assert_eq!(cosh(-710.0), f64::INFINITY);
+        assert_eq!(sinh(-709.0), -0.5 * 709f64.exp());
+        assert_eq!(cosh(1.0), 1f64.cosh());
+        assert!(sinh(f64::NAN).is_nan());
+        assert!(sinh(-0.0).is_sign_negative());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{over_time, quantile, rate};
 use crate::model::ResetHint;
 use crate::promql::annotations::{Annotation, Notes, text};
 use crate::promql::histogram::{
-    FloatHistogram, HistogramMean, HistogramSum, Note, histogram_change, histogram_rate,
+    Edition, FloatHistogram, HistogramMean, HistogramSum, Note, histogram_change, histogram_rate,
 };
 use crate::promql::operators::window::{Point, Window};
 use crate::promql::syntax::ast::Extension;
@@ -116,7 +116,9 @@ impl SeriesCall<'_> {
         }
         let Some(mut change) = change else { return Point::None };
         let start_count = points[0].1.count;
-        let zero_share = (change.count > 0.0 && start_count >= 0.0).then(|| start_count / change.count);
+        // 3.5 extrapolates histograms, other than floats, below zero.
+        let stops_at_zero = self.call.edition == Edition::V3_14 && change.count > 0.0 && start_count >= 0.0;
+        let zero_share = stops_at_zero.then(|| start_count / change.count);
         let intervals = points.len() - 1;
         let factor =
             rate::extrapolation_factor(window, points[0].0, last.timestamp_ms, intervals, kind, zero_share);

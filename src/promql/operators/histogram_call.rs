@@ -33,6 +33,14 @@ enum Question<'a> {
     Fraction { lower: &'a [f64], upper: &'a [f64] },
 }
 
+/// What remarks point to: the vector, or what 3.5 points to about NaN observations, the first
+/// argument.
+#[derive(Clone, Copy)]
+struct Spans {
+    vector: Span,
+    first: Span,
+}
+
 /// A classic histogram: which series hold its buckets.
 struct Classic {
     labels: Labels,
@@ -67,9 +75,9 @@ impl Evaluator<'_> {
                 }
                 let (histograms, bytes) = self.histograms(&call.args[0], grid)?;
                 vector_bytes = bytes;
+                let spans = Spans { vector: call.args[0].span, first: call.args[0].span };
                 for values in &quantiles {
-                    let answers =
-                        self.answer(&histograms, Question::Quantile(values), call.args[0].span, grid)?;
+                    let answers = self.answer(&histograms, Question::Quantile(values), spans, grid)?;
                     for answer in answers {
                         spread_by_quantile(answer, label, values, &mut results);
                     }
@@ -81,7 +89,8 @@ impl Evaluator<'_> {
                 let (histograms, bytes) = self.histograms(&call.args[2], grid)?;
                 vector_bytes = bytes;
                 let question = Question::Fraction { lower: &lower, upper: &upper };
-                results = self.answer(&histograms, question, call.args[2].span, grid)?;
+                let spans = Spans { vector: call.args[2].span, first: call.args[0].span };
+                results = self.answer(&histograms, question, spans, grid)?;
             }
             _ => {
                 let values = self.scalar(&call.args[0], grid)?;
@@ -89,7 +98,8 @@ impl Evaluator<'_> {
                 let (histograms, bytes) = self.histograms(&call.args[1], grid)?;
                 vector_bytes = bytes;
                 let question = Question::Quantile(&values);
-                results = self.answer(&histograms, question, call.args[1].span, grid)?;
+                let spans = Spans { vector: call.args[1].span, first: call.args[0].span };
+                results = self.answer(&histograms, question, spans, grid)?;
             }
         }
         let delayed = self.settings.delayed_name_removal;
@@ -143,12 +153,14 @@ impl Evaluator<'_> {
         &self,
         histograms: &Histograms,
         question: Question<'_>,
-        span: Span,
+        spans: Spans,
         grid: &StepGrid,
     ) -> Result<Vec<SeriesColumn>> {
+        let span = spans.vector;
         let mut notes = Notes::default();
         let mut results = Vec::new();
         let delayed = self.settings.delayed_name_removal;
+        // Remarks on an answer name what the answer is about to be named.
         let named = |labels: &Labels| match delayed {
             true => labels.metric_name().unwrap_or("").to_owned(),
             false => String::new(),
@@ -156,7 +168,8 @@ impl Evaluator<'_> {
         for at in &histograms.bad {
             let labels = &histograms.columns[*at].labels;
             let le = labels.get(BUCKET_LABEL).unwrap_or("");
-            notes.warn(text::bad_bucket_label(&named(labels), le), span);
+            let name = labels.metric_name().unwrap_or("");
+            notes.warn(text::bad_bucket_label(name, le), span);
         }
         // Steps at which a classic histogram meets a native one.
         let mut conflicts: HashMap<usize, Vec<bool>> = HashMap::new();
@@ -170,7 +183,8 @@ impl Evaluator<'_> {
                 if let Some(number) = classic
                     && histograms.has_classic(number, step)
                 {
-                    notes.warn(text::mixed_classic_native(&named(&column.labels)), span);
+                    let name = column.labels.metric_name().unwrap_or("");
+                    notes.warn(text::mixed_classic_native(name), span);
                     conflicts.entry(number).or_insert_with(|| vec![false; grid.count])[step] = true;
                     continue;
                 }
@@ -181,7 +195,13 @@ impl Evaluator<'_> {
                         true => column.labels.metric_name().unwrap_or(""),
                         false => "",
                     };
-                    notes.add(Annotation::of_histogram(note, name, span));
+                    notes.add(match self.settings.edition {
+                        Edition::V3_5 => {
+                            let text = format!("{} for metric name {name:?}", note.text());
+                            Annotation::info(text, spans.first)
+                        }
+                        Edition::V3_14 => Annotation::of_histogram(note, name, span),
+                    });
                 }
             }
             results.push(result);

@@ -89,7 +89,10 @@ impl Evaluator<'_> {
         let any_nan = params.iter().any(|value| value.is_nan());
         if op == AggregateOp::LimitRatio {
             if any_nan {
-                return Err(PromqlError::evaluation("Ratio value is NaN"));
+                return Err(PromqlError::evaluation(match self.settings.edition {
+                    Edition::V3_5 => "Ratio value NaN is NaN",
+                    Edition::V3_14 => "Ratio value is NaN",
+                }));
             }
             let warn = |ratio: f64, cap: f64| {
                 self.annotations.add(Annotation::warning(text::invalid_ratio(ratio, cap), span));
@@ -103,7 +106,10 @@ impl Evaluator<'_> {
             return Ok(max != 0.0 || min != 0.0);
         }
         if any_nan {
-            return Err(PromqlError::evaluation("Parameter value is NaN"));
+            return Err(PromqlError::evaluation(match self.settings.edition {
+                Edition::V3_5 => "Scalar value NaN overflows int64",
+                Edition::V3_14 => "Parameter value is NaN",
+            }));
         }
         if max < 1.0 {
             return Ok(false);

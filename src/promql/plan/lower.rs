@@ -142,9 +142,9 @@ impl Lowering {
     }
 
     fn label_selector(&self, arg: &Expr) -> Node {
-        let matchers = match &arg.without_parens().kind {
-            ExprKind::Vector(selector) => selector.matchers.clone(),
-            _ => Vec::new(),
+        let (matchers, fixed) = match &arg.without_parens().kind {
+            ExprKind::Vector(selector) => (selector.matchers.clone(), selector.shift.at.is_some()),
+            _ => (Vec::new(), true),
         };
         let selector = Selector {
             slot: usize::MAX,
@@ -157,7 +157,7 @@ impl Lowering {
             kind: NodeKind::Vector(selector),
             span: arg.span,
             value_type: ValueType::Vector,
-            step_invariant: true,
+            step_invariant: fixed,
         }
     }
 

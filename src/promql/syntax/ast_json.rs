@@ -65,13 +65,16 @@ fn binary_chain_json(expr: &Expr) -> Value {
 
 fn binary_json(lhs: Value, binary: &Binary) -> Value {
     let matching = binary.matching.as_ref().map(|matching| {
-        json!({
+        let mut node = json!({
             "card": matching.card.as_str(),
             "labels": matching.labels,
             "on": matching.on,
             "include": matching.include,
-            "fillValues": { "lhs": matching.fill_left, "rhs": matching.fill_right },
-        })
+        });
+        if matching.fill_left.is_some() || matching.fill_right.is_some() {
+            node["fillValues"] = json!({ "lhs": matching.fill_left, "rhs": matching.fill_right });
+        }
+        node
     });
     let mut node = Map::new();
     node.insert("type".to_owned(), json!("binaryExpr"));
@@ -94,8 +97,15 @@ fn selector_json(kind: &str, selector: &VectorSelector) -> Map<String, Value> {
     node.insert("type".to_owned(), json!(kind));
     node.insert("name".to_owned(), json!(selector.name.as_deref().unwrap_or_default()));
     node.insert("matchers".to_owned(), Value::Array(matchers));
-    node.insert("anchored".to_owned(), json!(selector.extension == Extension::Anchored));
-    node.insert("smoothed".to_owned(), json!(selector.extension == Extension::Smoothed));
+    // Here as in matchings, keys that 3.5 does not know are there only where they say something.
+    let extension = match selector.extension {
+        Extension::None => None,
+        Extension::Anchored => Some("anchored"),
+        Extension::Smoothed => Some("smoothed"),
+    };
+    if let Some(name) = extension {
+        node.insert(name.to_owned(), json!(true));
+    }
     insert_shift(&mut node, &selector.shift);
     node
 }

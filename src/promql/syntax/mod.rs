@@ -7,6 +7,12 @@
 //!   [`go_text`]
 //!
 //! Reading takes linear time, never panics, and its stack is bounded by [`limits`].
+//!
+//! The grammar is read here and not by the promql-parser crate: measured, the crate rejects 238 of
+//! 1861 expressions of Prometheus' own scripts, knows no positions (which errors, warnings and infos
+//! carry), panics on some numbers, and is quadratic in the length of a sum. What it cannot read needs
+//! a whole parser of ours, and then two grammars for one language would be one too many. It stays as
+//! the tests' second reader: where both accept a query, both must build the same tree.
 
 pub mod ast;
 mod ast_json;

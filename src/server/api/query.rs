@@ -28,7 +28,7 @@ pub async fn instant(
     params: Params,
 ) -> ApiResult<Answer> {
     let limit = limit(&params)?;
-    let time_ms = time(&params, "time", state.clock.now_ms())?;
+    let time_ms = within_nanoseconds(time(&params, "time", state.clock.now_ms())?);
     let asked = Asked::read(&state, &params)?;
     asked.answer(&state, tenant.0, &headers, limit, Times::Instant(time_ms)).await
 }
@@ -61,6 +61,11 @@ pub async fn range(
     }
     let asked = Asked::read(&state, &params)?;
     asked.answer(&state, tenant.0, &headers, limit, Times::Range { start_ms, end_ms, step_ms }).await
+}
+
+/// Prometheus counts nanoseconds on the way: a time too far from 1970 for them comes round.
+fn within_nanoseconds(time_ms: i64) -> i64 {
+    time_ms.wrapping_mul(1_000_000) / 1_000_000
 }
 
 /// The times a query is evaluated at.

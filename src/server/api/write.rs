@@ -12,10 +12,11 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::error::ErrorKind;
+use crate::ingest::remote_write::{columns_bytes_max, decode_within};
 use crate::ingest::{self, DecodeError, DecodeLimits, Protocol, ValidationRules};
 use crate::memory::MemoryLease;
-use crate::model::SeriesBatch;
 use crate::model::series_batch::{Refusals, Written};
+use crate::model::{SeriesBatch, TenantId};
 use crate::server::auth::tenant::tenant_of;
 use crate::server::body::{self, BodyError, BodyLimits};
 use crate::server::error::ApiError;
@@ -26,9 +27,15 @@ use crate::server::state::Shared;
 /// microseconds' worth would hold up other connections.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
-/// What a request takes beside its decompressed body while it is decoded: an estimate, corrected
-/// when the columns are there.
-const COLUMNS_PER_BODY_BYTE: u64 = 2;
+/// What an honest request's columns take per byte of its decompressed body. 2.0 names labels by
+/// number: its bodies are small and their columns are not. A request that needs more is decoded
+/// again, with the ceiling of what any can need leased.
+fn columns_per_body_byte(protocol: Protocol) -> u64 {
+    match protocol {
+        Protocol::V1 => 2,
+        Protocol::V2 => 8,
+    }
+}
 
 const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 const HISTOGRAMS_WRITTEN: HeaderName =
@@ -105,26 +112,21 @@ async fn receive(
         let limit_bytes = bytes_max as usize;
         return Err(malformed(&DecodeError::TooLarge { declared_bytes: declared as usize, limit_bytes }));
     }
-    let estimated = declared.saturating_mul(1 + COLUMNS_PER_BODY_BYTE);
-    lease_all(state, &mut lease, estimated).map_err(IntoResponse::into_response)?;
-
     let mut rules = ValidationRules::at(state.clock.now_ms(), state.config.storage.retention_ms);
     rules.limits = limits::of_labels(&tenant_limits);
-    let limits = DecodeLimits { decompressed_bytes_max: bytes_max as usize };
-    let small = declared as usize <= INLINE_BYTES_MAX;
-    let decode = move |body: Bytes| -> Result<(SeriesBatch, Refusals), DecodeError> {
-        let mut batch = ingest::decode(protocol, body, tenant, &limits)?;
-        let refused = ingest::validate(&mut batch, &rules);
-        Ok((batch, refused))
-    };
-    let decoded = if small {
-        decode(received.bytes)
-    } else {
-        let decoding = tokio::task::spawn_blocking(move || decode(received.bytes));
-        decoding
-            .await
-            .map_err(|e| ApiError::new(ErrorKind::Internal, format!("decode request: {e}")).into_text())?
-    };
+    // Small bodies fit what is leased for them anyway: no second attempt for a handful of samples.
+    let honest = declared.saturating_mul(columns_per_body_byte(protocol)).max(INLINE_BYTES_MAX as u64);
+    let ceiling = columns_bytes_max(declared as usize) as u64;
+    let mut decoded = Err(DecodeError::Expands { limit_bytes: 0 });
+    for columns_bytes in [honest.min(ceiling), ceiling] {
+        lease_all(state, &mut lease, declared.saturating_add(columns_bytes))
+            .map_err(IntoResponse::into_response)?;
+        let body = received.bytes.clone();
+        decoded = decode(state, protocol, body, declared, tenant.clone(), rules, columns_bytes).await?;
+        if !matches!(decoded, Err(DecodeError::Expands { .. })) {
+            break;
+        }
+    }
     let (batch, refused) = decoded.map_err(|e| malformed(&e))?;
     lease_all(state, &mut lease, batch_bytes(&batch)).map_err(IntoResponse::into_response)?;
     if let Some(refused) = over_rate(state, &batch, tenant_limits.samples_per_second) {
@@ -146,6 +148,30 @@ fn over_rate(state: &Shared, batch: &SeriesBatch, per_second: Option<u64>) -> Op
         batch.tenant
     );
     Some(ApiError::new(ErrorKind::RateLimited, message).into_text_after(seconds))
+}
+
+/// Decodes and validates within so much memory. Large bodies are decoded off the connections'
+/// threads.
+async fn decode(
+    state: &Shared,
+    protocol: Protocol,
+    body: Bytes,
+    declared: u64,
+    tenant: TenantId,
+    rules: ValidationRules,
+    columns_bytes: u64,
+) -> Result<Result<(SeriesBatch, Refusals), DecodeError>, Response> {
+    let limits = DecodeLimits { decompressed_bytes_max: state.config.remote_write.body_bytes_max as usize };
+    let decode = move || -> Result<(SeriesBatch, Refusals), DecodeError> {
+        let mut batch = decode_within(protocol, body, tenant, &limits, columns_bytes as usize)?;
+        let refused = ingest::validate(&mut batch, &rules);
+        Ok((batch, refused))
+    };
+    if declared as usize <= INLINE_BYTES_MAX {
+        return Ok(decode());
+    }
+    let decoding = tokio::task::spawn_blocking(decode);
+    decoding.await.map_err(|e| ApiError::new(ErrorKind::Internal, format!("decode request: {e}")).into_text())
 }
 
 /// Stores what is good and says what was not.

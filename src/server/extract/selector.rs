@@ -32,7 +32,7 @@ pub fn time_range(params: &Params) -> ApiResult<TimeRange> {
 pub fn time(params: &Params, name: &str, absent_ms: i64) -> ApiResult<i64> {
     let Some(text) = params.get(name) else { return Ok(absent_ms) };
     parse_time_ms(text)
-        .map_err(|why| ApiError::invalid_parameter(name, format!("Invalid time value for '{name}': {why}")))
+        .map_err(|why| ApiError::invalid_parameter(name, format!("invalid time value for '{name}': {why}")))
 }
 
 /// `None` where the answer is not to be cut.

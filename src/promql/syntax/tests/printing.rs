@@ -137,7 +137,6 @@ fn the_tree_has_the_shapes_of_the_api() {
         "bool": true,
         "matching": {
             "card": "one-to-one", "labels": ["x"], "on": true, "include": [],
-            "fillValues": { "lhs": null, "rhs": null },
         },
         "lhs": {
             "type": "aggregation", "op": "sum", "param": null, "grouping": ["x"], "without": false,
@@ -146,7 +145,7 @@ fn the_tree_has_the_shapes_of_the_api() {
                 "func": func("rate"),
                 "args": [{
                     "type": "matrixSelector", "name": "foo", "range": 300_000, "offset": 86_400_000,
-                    "timestamp": null, "startOrEnd": "end", "anchored": false, "smoothed": false,
+                    "timestamp": null, "startOrEnd": "end",
                     "matchers": [matcher("a", "b"), matcher("__name__", "foo")],
                 }],
             },
@@ -161,7 +160,7 @@ fn the_tree_has_the_shapes_of_the_api() {
                     "timestamp": 1500, "startOrEnd": null,
                     "expr": {
                         "type": "vectorSelector", "name": "bar", "offset": 0, "timestamp": null,
-                        "startOrEnd": null, "anchored": false, "smoothed": false,
+                        "startOrEnd": null,
                         "matchers": [matcher("__name__", "bar")],
                     },
                 }],
@@ -169,4 +168,17 @@ fn the_tree_has_the_shapes_of_the_api() {
         },
     });
     assert_eq!(ast_json(&expr), want);
+}
+
+#[test]
+fn the_tree_names_extensions_only_where_they_are() {
+    let tree = |query: &str| {
+        let parsed = parse(query, &ParseOptions::default());
+        ast_json(&parsed.unwrap_or_else(|error| panic!("{query}: {error}")))
+    };
+    assert_eq!(tree("foo anchored")["anchored"], true);
+    assert_eq!(tree("foo anchored").get("smoothed"), None);
+    assert_eq!(tree("foo[5m] smoothed")["smoothed"], true);
+    let filled = serde_json::json!({ "lhs": 1.0, "rhs": null });
+    assert_eq!(tree("a + fill_left(1) b")["matching"]["fillValues"], filled);
 }

@@ -76,7 +76,7 @@ async fn bad_selectors_and_times_are_refused() {
     check(&format!("series?match[]={everything}"), empty).await;
     check(&format!("labels?match[]={everything}"), empty).await;
     check("series?match[]=rate%28x%5B5m%5D%29", "invalid parameter \"match[]\": ").await;
-    check("labels?start=x", "invalid parameter \"start\": Invalid time value for 'start': ").await;
+    check("labels?start=x", "invalid parameter \"start\": invalid time value for 'start': ").await;
     check("labels?limit=-2", "invalid parameter \"limit\": limit must be non-negative").await;
     check("label/job/values?end=never", "invalid parameter \"end\": ").await;
 }

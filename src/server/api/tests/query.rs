@@ -70,7 +70,7 @@ async fn bad_parameters_are_400_in_the_words_of_prometheus() {
         assert_eq!((&error["errorType"], &error["error"]), (&json!("bad_data"), &json!(want)), "{path}");
     };
     let range = "query_range?query=x&start=1&end=2&step=1";
-    check("query?query=x&time=abc", "invalid parameter \"time\": Invalid time value for 'time': cannot parse \"abc\" to a valid timestamp").await;
+    check("query?query=x&time=abc", "invalid parameter \"time\": invalid time value for 'time': cannot parse \"abc\" to a valid timestamp").await;
     check("query?query=x&limit=-1", "invalid parameter \"limit\": limit must be non-negative").await;
     check(
         "query?query=x&timeout=soon",
@@ -129,6 +129,22 @@ async fn times_at_the_ends_of_time_are_no_crash() {
     }
     let got = server.get("/api/v1/query_range?query=load&start=-1e300&end=1e300&step=1e9").await;
     assert!(got.status.as_u16() < 500, "{}", got.text());
+}
+
+#[tokio::test]
+async fn a_remark_about_a_bucket_names_its_metric() {
+    let server = TestServer::with_samples(&[]).await;
+    let got = server.get("/api/v1/query?query=histogram_quantile(0.9,load)").await.json();
+    let want = "PromQL warning: bucket label \"le\" is missing or has a malformed value of \"\" for metric \
+                name \"load\" (1:24)";
+    assert_eq!(got["warnings"], json!([want]));
+}
+
+#[tokio::test]
+async fn a_time_too_far_for_nanoseconds_comes_round() {
+    let server = TestServer::with_samples(&[]).await;
+    let got = server.get("/api/v1/query?query=vector(1)&time=-62135596800").await.json();
+    assert_eq!(got["data"]["result"][0]["value"], json!([-6_795_364_578.871, "1"]));
 }
 
 #[tokio::test]
