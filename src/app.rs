@@ -17,6 +17,9 @@ use crate::config::Config;
 use crate::memory::MemoryBudget;
 use crate::model::regex::RegexError;
 use crate::promql::{Engine, EngineOptions};
+use crate::server::auth::Door;
+use crate::server::limits::{self, rate::Rates};
+use crate::server::live_file::LiveFile;
 use crate::server::query_pool::{QueryPool, QueryPoolOptions};
 use crate::server::{Listener, MemoryShares, ServerState, Shared, router};
 use crate::storage::{AppendError, Readiness, Storage, StorageError, StorageOptions};
@@ -40,6 +43,10 @@ pub enum AppError {
     Listen { address: std::net::SocketAddr, source: std::io::Error },
     #[error("--web.cors.origin: {0}")]
     Cors(#[from] RegexError),
+    #[error("--web.config.file: {0}")]
+    WebFile(String),
+    #[error("--limits.file: {0}")]
+    LimitsFile(String),
     #[error("listen for signals: {0}")]
     Signals(#[source] std::io::Error),
 }
@@ -99,6 +106,13 @@ impl App {
     pub async fn run_until(self, end: impl Future<Output = ()> + Send) -> Result<(), AppError> {
         let Self { state, listener } = self;
         announce(&state, &listener);
+        warn_if_open(&state, &listener);
+        let door = Arc::clone(&state.door);
+        let listener = listener.with_tls(Box::new(move || door.current().tls.clone()));
+        tokio::spawn(Arc::clone(&state.door).follow(state.stopping.clone()));
+        tokio::spawn(Arc::clone(&state.limits).follow(state.stopping.clone()));
+        let hangup = signal(SignalKind::hangup()).map_err(AppError::Signals)?;
+        tokio::spawn(reload_on(hangup, Arc::clone(&state)));
         let router = router(Arc::clone(&state))?;
         let stopping = state.stopping.clone();
         let serving = tokio::spawn(listener.serve(router, stopping.clone(), FINISH_MAX));
@@ -140,9 +154,14 @@ async fn storage_failure(storage: &Storage) -> String {
 }
 
 fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Shared, AppError> {
+    // Before the data is opened: who is turned away by a bad file should be so at once.
+    let door = LiveFile::open(config.web.config_file.as_deref(), Door::load).map_err(AppError::WebFile)?;
+    let limits = LiveFile::open(config.limits_file.as_deref(), limits::load).map_err(AppError::LimitsFile)?;
+    let limits = Arc::new(limits);
     let memory = MemoryShares::of(MemoryBudget::new("process", config.memory_limit_bytes));
     let storage = Storage::open(storage_options(&config, Arc::clone(&clock)))
         .map_err(|source| AppError::Storage { path: config.storage.path.clone(), source })?;
+    storage.limit_series(limits::series_limit(&limits));
     let queries = QueryPool::start(
         QueryPoolOptions {
             threads: config.query.concurrency_max,
@@ -163,6 +182,9 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
     Ok(Arc::new(ServerState {
         started_ms: clock.now_ms(),
         config,
+        door: Arc::new(door),
+        limits,
+        rates: Rates::default(),
         storage,
         engine,
         queries,
@@ -213,6 +235,34 @@ fn announce(state: &ServerState, listener: &Listener) {
     );
     tracing::info!(url = format!("{base}/api/v1/write"), "point Prometheus here: remote_write");
     tracing::info!(url = base, "point Grafana here: data source of type Prometheus");
+}
+
+/// Says loudly where everybody who reaches the port may do everything.
+fn warn_if_open(state: &ServerState, listener: &Listener) {
+    let is_loopback = listener.local_address().is_ok_and(|address| address.ip().is_loopback());
+    if is_loopback || state.door.current().passwords.is_some() {
+        return;
+    }
+    tracing::warn!(
+        address = %state.config.web.listen_address,
+        "NO AUTHENTICATION: everybody who reaches this port can read and write all data. Name users or \
+         tokens in --web.config.file, or listen on 127.0.0.1"
+    );
+}
+
+/// Reads the live files again at each SIGHUP.
+async fn reload_on(mut hangup: Signal, state: Shared) {
+    let stopping = state.stopping.clone();
+    while let Some(Some(())) = stopping.run_until_cancelled(hangup.recv()).await {
+        let state = Arc::clone(&state);
+        let look = move || {
+            state.door.look();
+            state.limits.look();
+        };
+        if let Err(error) = tokio::task::spawn_blocking(look).await {
+            tracing::error!(%error, "read files again");
+        }
+    }
 }
 
 /// What a signal asks for.

@@ -19,6 +19,10 @@ pub enum ErrorKind {
     /// The client went away.
     Canceled,
     NotFound,
+    /// Say who you are: no credential, or a wrong one.
+    Unauthenticated,
+    /// Ask for a right or a tenant that the credential lacks.
+    Forbidden,
     /// Report it: corruption, a broken disk, a broken invariant.
     Internal,
 }

@@ -125,6 +125,9 @@ pub enum QueryError {
     Timeout,
     #[error("query would use too much memory: {0}")]
     Memory(#[from] MemoryExhausted),
+    /// A limit of the tenant's; the text names it.
+    #[error("{0}")]
+    Limit(String),
     /// Storage cannot answer yet or for now: starting, shutting down.
     #[error("{0}")]
     Unavailable(String),
@@ -138,7 +141,7 @@ impl QueryError {
         match self {
             Self::Canceled => ErrorKind::Canceled,
             Self::Timeout => ErrorKind::Timeout,
-            Self::Memory(_) => ErrorKind::Execution,
+            Self::Memory(_) | Self::Limit(_) => ErrorKind::Execution,
             Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Storage(_) => ErrorKind::Internal,
         }

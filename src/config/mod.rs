@@ -4,13 +4,17 @@
 //! environment, file and defaults into texts that know where they came from. [`value`] reads one
 //! text as one kind of value. [`machine`] finds the default of the memory limit. This file turns
 //! the texts into [`Config`], once, at start; nothing reads a setting by name after that.
+//! [`web_file`] and [`limits_file`] are what the files behind two of the settings may say; those are
+//! read again while the server runs.
 //!
 //! The command line itself is `cli`'s: this module only says which flags there are.
 
+pub mod limits_file;
 pub mod machine;
 pub mod source;
 pub mod table;
 pub mod value;
+pub mod web_file;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +33,10 @@ pub struct Config {
     pub query: Query,
     pub memory_limit_bytes: u64,
     pub drain_delay: Duration,
+    /// Whether requests name the tenant whose data they mean.
+    pub tenancy: bool,
+    /// File of the tenants' limits.
+    pub limits_file: Option<PathBuf>,
     pub log: Log,
     /// The settings as texts, in order of names, with where each came from.
     pub effective: Vec<Effective>,
@@ -48,6 +56,8 @@ pub struct Web {
     pub page_title: String,
     pub admin_api: bool,
     pub lifecycle: bool,
+    /// File of certificates and credentials.
+    pub config_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -131,6 +141,7 @@ impl Config {
                 page_title: raw.text("web.page-title").to_owned(),
                 admin_api: raw.get("web.enable-admin-api", value::switch)?,
                 lifecycle: raw.get("web.enable-lifecycle", value::switch)?,
+                config_file: value::optional_path(raw.text("web.config.file")),
             },
             storage: Storage {
                 path: raw.get("storage.path", value::path)?,
@@ -155,6 +166,8 @@ impl Config {
             },
             memory_limit_bytes,
             drain_delay: raw.get("shutdown.drain-delay", value::duration)?,
+            tenancy: raw.get("tenancy.enabled", value::switch)?,
+            limits_file: value::optional_path(raw.text("limits.file")),
             log: Log {
                 level: raw.get("log.level", value::log_level)?,
                 format: raw.get("log.format", value::log_format)?,
@@ -164,6 +177,12 @@ impl Config {
         raw.assert_all_read();
         Ok(config)
     }
+}
+
+/// Whether a YAML text says nothing: the parser refuses such a document.
+fn is_blank_yaml(text: &str) -> bool {
+    let blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    text.lines().all(blank)
 }
 
 #[cfg(test)]

@@ -180,9 +180,7 @@ fn read_file(path: &str) -> Result<Values, ConfigError> {
 
 fn parse_file(path: &str, text: &str) -> Result<Values, ConfigError> {
     let mut values = Values::new();
-    // The parser refuses a document without content, which says as much as an empty map.
-    let blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
-    if text.lines().all(blank) {
+    if super::is_blank_yaml(text) {
         return Ok(values);
     }
     let pairs: BTreeMap<String, String> = serde_saphyr::from_str(text)

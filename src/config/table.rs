@@ -46,6 +46,15 @@ pub const SETTINGS: &[Setting] = &[
                at the end of a query, not by each function)",
     },
     Setting {
+        name: "limits.file",
+        aliases: &[],
+        default: "",
+        value: "FILE",
+        expected: "a file",
+        help: "YAML file of limits, by default and by tenant: active series, samples per second, labels, \
+               query memory and range. Read again when it changes and on SIGHUP. Default: no limits",
+    },
+    Setting {
         name: "log.format",
         aliases: &[],
         default: "logfmt",
@@ -195,6 +204,25 @@ pub const SETTINGS: &[Setting] = &[
         expected: "a duration from 1h to 100y such as 15d or 1y",
         help: "How long samples are kept; older ones are refused and deleted, newer ones are accepted in \
                any order. Disk use grows with it",
+    },
+    Setting {
+        name: "tenancy.enabled",
+        aliases: &[],
+        default: "false",
+        value: "",
+        expected: "true or false",
+        help: "Keeps the data of tenants apart: each request names its tenant in X-Scope-OrgID, unless its \
+               credential has exactly one. Without it a request that names a tenant is refused",
+    },
+    Setting {
+        name: "web.config.file",
+        aliases: &[],
+        default: "",
+        value: "FILE",
+        expected: "a file",
+        help: "YAML file of TLS certificates, users, tokens and their rights, in the shape of Prometheus' \
+               web configuration. Read again when it changes and on SIGHUP. Default: no TLS, everybody may \
+               do everything",
     },
     Setting {
         name: "web.cors.origin",

@@ -100,6 +100,11 @@ pub fn path(text: &str) -> Parsed<PathBuf> {
     if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
+/// An empty text names no file.
+pub fn optional_path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
 /// A name in front of the port is resolved; of several addresses the first counts.
 pub fn listen_address(text: &str) -> Parsed<SocketAddr> {
     if let Some(port) = text.strip_prefix(':') {

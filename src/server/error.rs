@@ -41,6 +41,13 @@ impl ApiError {
         status_of(self.kind).0
     }
 
+    /// As [`Self::into_text`], with the seconds after which it is of use to come back.
+    pub fn into_text_after(self, seconds: u64) -> Response {
+        let mut response = self.into_text();
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+    }
+
     /// The same error as plain text, for the endpoints that are not JSON.
     pub fn into_text(self) -> Response {
         let response = (self.status(), format!("{}\n", self.message)).into_response();
@@ -58,6 +65,8 @@ fn status_of(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
         ErrorKind::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
         ErrorKind::Canceled => (client_closed_request(), "canceled"),
+        ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+        ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
         ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }
@@ -121,6 +130,8 @@ mod tests {
         check(ErrorKind::Timeout, 503, false);
         check(ErrorKind::Canceled, 499, false);
         check(ErrorKind::NotFound, 404, false);
+        check(ErrorKind::Unauthenticated, 401, false);
+        check(ErrorKind::Forbidden, 403, false);
         check(ErrorKind::Internal, 500, false);
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: accepts them up to a limit, serves HTTP/1 on each, and lets them finish.
+//! Connections: accepts them up to a limit, serves HTTP/1 on each, within TLS where it is configured, and lets them finish.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,12 +12,16 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Metrics;
 
 /// Pause after a failed accept: out of file descriptors, most likely, which passes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Longest TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Largest request line and headers together: a query in a URL may be long.
 const HEADER_BYTES_MAX: usize = 256 << 10;
 
@@ -27,7 +31,11 @@ pub struct Listener {
     connections_max: usize,
     header_timeout: Duration,
     metrics: Arc<Metrics>,
+    tls: TlsSource,
 }
+
+/// The TLS configuration in force when a connection comes in; `None` means plain HTTP.
+pub type TlsSource = Box<dyn Fn() -> Option<Arc<ServerConfig>> + Send + Sync>;
 
 impl Listener {
     pub async fn bind(
@@ -37,7 +45,12 @@ impl Listener {
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
-        Ok(Self { socket, connections_max, header_timeout, metrics })
+        Ok(Self { socket, connections_max, header_timeout, metrics, tls: Box::new(|| None) })
+    }
+
+    /// From now on connections are as `tls` says.
+    pub fn with_tls(self, tls: TlsSource) -> Self {
+        Self { tls, ..self }
     }
 
     pub fn local_address(&self) -> io::Result<SocketAddr> {
@@ -83,15 +96,35 @@ impl Listener {
             tracing::debug!(%error, "set nodelay");
         }
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         let open = OpenConnection::new(Arc::clone(&self.metrics), slot);
+        let Some(tls) = (self.tls)() else {
+            let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(finish(connection, open));
+            return;
+        };
+        // Taken before the handshake, so that one under way is waited for at the end.
+        let (http, watcher) = (http.clone(), graceful.watcher());
+        let timeout = self.header_timeout.min(HANDSHAKE_MAX);
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
+            let handshake = TlsAcceptor::from(tls).accept(stream);
+            match tokio::time::timeout(timeout, handshake).await {
+                Ok(Ok(stream)) => {
+                    let connection = watcher.watch(http.serve_connection(TokioIo::new(stream), service));
+                    finish(connection, open).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
+                Err(_) => tracing::debug!(?timeout, "TLS handshake took too long"),
             }
-            drop(open);
         });
     }
+}
+
+/// Serves a connection to its end, which `open` is told by being dropped.
+async fn finish(connection: impl Future<Output = hyper::Result<()>>, open: OpenConnection) {
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "connection ended");
+    }
+    drop(open);
 }
 
 /// Counts a connection and holds its slot, also where its task ends by a panic.

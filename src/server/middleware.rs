@@ -74,7 +74,7 @@ pub async fn count(State(state): State<Shared>, request: Request, next: Next) ->
 }
 
 /// One name per handler, whatever prefix or alias it was reached by.
-fn handler_name<'a>(path: &'a str, route_prefix: &str) -> &'a str {
+pub fn handler_name<'a>(path: &'a str, route_prefix: &str) -> &'a str {
     let path = path.strip_prefix(route_prefix).unwrap_or(path);
     match path.strip_prefix("/prometheus") {
         Some(rest) if rest.starts_with("/api/v1/") => rest,

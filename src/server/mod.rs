@@ -4,19 +4,26 @@
 //! handler in [`api`], which takes its parameters out of the request with [`extract`] and [`body`],
 //! asks storage or — on the threads of [`query_pool`] — the engine, and answers with [`json`] or an
 //! [`error`]. [`state`] is what all handlers share.
+//!
+//! [`auth`] decides who may do what, and whose data a request means; [`limits`] how much of it.
+//! Both follow files by [`live_file`]; [`tls`] is the handshake.
 
 pub mod api;
+pub mod auth;
 pub mod body;
 pub mod error;
 pub mod extract;
 pub mod json;
+pub mod limits;
 pub mod listener;
+pub mod live_file;
 pub mod middleware;
 pub mod query_pool;
 pub mod router;
 pub mod state;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 
 pub use listener::Listener;
 pub use router::router;

@@ -66,15 +66,30 @@ impl QueryPool {
         Ok(Self { shared, options })
     }
 
-    /// Runs `work` on a query thread and waits for it. Dropping the future cancels the query. The
-    /// guard comes back with the result: it holds the memory of the answer.
+    /// As [`Self::run_within`], with the limit of memory that every query has.
     pub async fn run<T: Send + 'static>(
         &self,
         timeout: Duration,
         work: impl FnOnce(&QueryGuard) -> ApiResult<T> + Send + 'static,
     ) -> ApiResult<(T, Arc<QueryGuard>)> {
+        self.run_within(timeout, None, work).await
+    }
+
+    /// Runs `work` on a query thread, with a lower limit of memory where the tenant has one of his
+    /// own, and waits for it. Dropping the future cancels the query. The
+    /// guard comes back with the result: it holds the memory of the answer.
+    pub async fn run_within<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        tenant_bytes_max: Option<u64>,
+        work: impl FnOnce(&QueryGuard) -> ApiResult<T> + Send + 'static,
+    ) -> ApiResult<(T, Arc<QueryGuard>)> {
         let deadline = Instant::now() + timeout;
-        let memory = self.options.memory.share("query", self.options.query_bytes_max);
+        let (name, bytes_max) = match tenant_bytes_max {
+            Some(bytes) if bytes < self.options.query_bytes_max => ("query_max_memory of the tenant", bytes),
+            _ => ("query", self.options.query_bytes_max),
+        };
+        let memory = self.options.memory.share(name, bytes_max);
         let guard = Arc::new(QueryGuard::new(Some(deadline), memory));
         let abandoned = CancelOnDrop(Arc::clone(&guard));
 

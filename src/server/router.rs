@@ -15,6 +15,7 @@ use super::api::{
     admin, exemplars, federate, health, metadata, page, query, read, rules, self_metrics, series, status,
     text, write,
 };
+use super::auth::guard::guard;
 use super::middleware::{Cors, cors, count};
 use super::state::Shared;
 use crate::model::regex::RegexError;
@@ -48,6 +49,7 @@ pub fn router(state: Shared) -> Result<Router, RegexError> {
     Ok(routes
         .fallback(not_found)
         .layer(compression())
+        .layer(from_fn_with_state(Arc::clone(&state), guard))
         .layer(from_fn_with_state(Arc::clone(&state), count))
         .layer(from_fn_with_state(allowed, cors))
         .with_state(state))

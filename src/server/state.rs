@@ -2,15 +2,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Door;
+use super::error::ApiResult;
+use super::limits::querier::RangeLimited;
+use super::limits::rate::Rates;
+use super::live_file::LiveFile;
 use super::query_pool::QueryPool;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::limits_file::{Limits, TenantLimits};
 use crate::memory::MemoryBudget;
 use crate::model::TenantId;
 use crate::promql::Engine;
+use crate::querier::{Querier, QueryError, QueryGuard};
 use crate::storage::{Readiness, Storage};
 use crate::telemetry::Metrics;
 
@@ -22,6 +30,11 @@ pub struct ServerState {
     pub storage: Storage,
     pub engine: Engine,
     pub queries: QueryPool,
+    /// The file of `--web.config.file`.
+    pub door: Arc<LiveFile<Door>>,
+    /// The file of `--limits.file`.
+    pub limits: Arc<LiveFile<Limits>>,
+    pub rates: Rates,
     pub metrics: Arc<Metrics>,
     pub memory: MemoryShares,
     pub clock: Arc<dyn Clock>,
@@ -56,9 +69,29 @@ impl MemoryShares {
 }
 
 impl ServerState {
-    /// The tenant of a request. One per process as long as tenants are not enabled.
-    pub fn tenant(&self) -> TenantId {
-        TenantId::anonymous()
+    /// The tenant's limits as they stand now.
+    pub fn limits_of(&self, tenant: &TenantId) -> TenantLimits {
+        *self.limits.current().of(tenant)
+    }
+
+    /// What a tenant can be asked, within his limits.
+    pub fn querier(&self, tenant: &TenantId) -> Result<Arc<dyn Querier>, QueryError> {
+        let inner = self.storage.querier(tenant)?;
+        Ok(match self.limits_of(tenant).query_max_range_ms {
+            Some(range_max_ms) => Arc::new(RangeLimited { inner, range_max_ms }),
+            None => inner,
+        })
+    }
+
+    /// Runs a tenant's query on the query threads, within his limit of memory.
+    pub async fn run_query<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        timeout: Duration,
+        work: impl FnOnce(&QueryGuard) -> ApiResult<T> + Send + 'static,
+    ) -> ApiResult<(T, Arc<QueryGuard>)> {
+        let bytes_max = self.limits_of(tenant).query_max_memory_bytes;
+        self.queries.run_within(timeout, bytes_max, work).await
     }
 
     /// Why requests should go elsewhere; `None` where this process answers everything.

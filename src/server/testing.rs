@@ -9,6 +9,9 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::auth::Door;
+use super::limits::{self, rate::Rates};
+use super::live_file::LiveFile;
 use super::query_pool::{QueryPool, QueryPoolOptions};
 use super::{MemoryShares, ServerState, Shared, router};
 use crate::clock::ManualClock;
@@ -80,7 +83,14 @@ impl TestServer {
             query_bytes_max: config.query.memory_bytes_max,
             memory: Arc::clone(&memory.queries),
         };
+        let door = LiveFile::open(config.web.config_file.as_deref(), Door::load).expect("valid file");
+        let limits = LiveFile::open(config.limits_file.as_deref(), limits::load).expect("valid file");
+        let limits = Arc::new(limits);
+        storage.limit_series(limits::series_limit(&limits));
         let state = Arc::new(ServerState {
+            door: Arc::new(door),
+            limits,
+            rates: Rates::default(),
             storage,
             engine: Engine::new(EngineOptions::default()),
             queries: QueryPool::start(pool, Arc::clone(&metrics)).expect("threads start"),
@@ -109,6 +119,15 @@ impl TestServer {
 
     pub async fn get(&self, path: &str) -> Answered {
         self.send(Request::get(path).body(Body::empty()).expect("valid request")).await
+    }
+
+    /// Any request.
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answered {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).expect("valid request")).await
     }
 
     pub async fn post_form(&self, path: &str, form: &str) -> Answered {

@@ -3,8 +3,8 @@
 //! Owns the open epoch, the view and the order of an append: resolve labels → durable in the log →
 //! visible in the epoch. Flushing and replaying run on [`super::background`]'s thread.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -18,7 +18,7 @@ use super::local::catalogue::{CatalogueBatch, Tombstone};
 use super::local::database::SharedDatabase;
 use super::local::{Catalogue, Database};
 use super::log::{self, Log, LogError, LogFileEntry, LogOptions, Recovered};
-use super::options::{Readiness, StorageOptions, StorageStats, SyncLatency};
+use super::options::{Readiness, SeriesLimit, StorageOptions, StorageStats, SyncLatency};
 use super::view::{EpochInView, Hidden, Part, View};
 use crate::clock::Clock;
 use crate::error::ErrorKind;
@@ -86,6 +86,7 @@ pub struct Engine {
     next_part: AtomicU64,
     phase: Mutex<Phase>,
     closing: AtomicBool,
+    series_limit: OnceLock<SeriesLimit>,
 }
 
 impl Engine {
@@ -146,6 +147,7 @@ impl Engine {
             next_part: AtomicU64::new(catalogue.next_part()),
             phase: Mutex::new(Phase::Replaying),
             closing: AtomicBool::new(false),
+            series_limit: OnceLock::new(),
         };
         Ok((Arc::new(engine), backlog))
     }
@@ -161,7 +163,7 @@ impl Engine {
         let received_ms = self.clock.now_ms();
         let (applying, ids, ticket) = {
             let active = self.active.read();
-            let admit = |_: &TenantId, _: u64| self.admit_series();
+            let admit = |tenant: &TenantId, active: u64| self.admit_series(tenant, active);
             let ids = self.registry.resolve(&batch, active.number, &admit, &mut refused);
             let ids = drop_refused(&mut batch, ids);
             if batch.is_empty() {
@@ -194,9 +196,20 @@ impl Engine {
         Ok(())
     }
 
-    /// New series are refused while those registered use half of the head's memory: waiting would
+    /// Later calls change nothing.
+    pub fn limit_series(&self, limit: SeriesLimit) {
+        if self.series_limit.set(limit).is_err() {
+            warn!("the limit of active series was set twice: the first one counts");
+        }
+    }
+
+    /// New series are refused beyond the tenant's limit, and while those registered use half of the head's memory: waiting would
     /// not cure it, and the samples of known series need the rest.
-    fn admit_series(&self) -> Result<(), RefusalReason> {
+    fn admit_series(&self, tenant: &TenantId, active: u64) -> Result<(), RefusalReason> {
+        let limit = self.series_limit.get().and_then(|limit| limit(tenant));
+        if limit.is_some_and(|limit| active >= limit) {
+            return Err(RefusalReason::SeriesLimit);
+        }
         let full = self.registry.bytes() >= self.options.head_bytes_max / 2;
         if full { Err(RefusalReason::MemoryFull) } else { Ok(()) }
     }

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 pub use engine::{Appended, Deletion};
 pub use error::{AppendError, StorageError};
-pub use options::{Readiness, SYNC_SECONDS_BOUNDS, StorageOptions, StorageStats};
+pub use options::{Readiness, SYNC_SECONDS_BOUNDS, SeriesLimit, StorageOptions, StorageStats};
 
 use crate::model::{SeriesBatch, TenantId};
 use crate::querier::{Querier, QueryError};
@@ -93,6 +93,11 @@ impl Storage {
     /// Active series by tenant.
     pub fn active_series(&self) -> Vec<(TenantId, u64)> {
         self.engine.registry.active_by_tenant()
+    }
+
+    /// Asks `limit` for the most active series of a tenant whenever one is new. Once per store.
+    pub fn limit_series(&self, limit: SeriesLimit) {
+        self.engine.limit_series(limit);
     }
 
     /// Hides what matches, at once; merges erase it. Blocks.

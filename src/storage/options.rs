@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::model::TenantId;
 
 /// How the store is opened.
 #[derive(Clone)]
@@ -26,6 +27,9 @@ pub struct StorageOptions {
     /// A log file is rotated at this size.
     pub log_file_bytes: u64,
 }
+
+/// The most active series that a tenant may have; `None` where there is no limit.
+pub type SeriesLimit = Arc<dyn Fn(&TenantId) -> Option<u64> + Send + Sync>;
 
 /// How far the store is with its start.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::error::ErrorKind;
+use crate::server::auth::Tenant;
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::extract::Params;
 use crate::server::extract::selector::{matcher_sets, time_range};
@@ -12,7 +13,11 @@ use crate::server::state::Shared;
 use crate::storage::Deletion;
 
 /// Hides what matches, at once; the disk space comes back with retention.
-pub async fn delete_series(State(state): State<Shared>, params: Params) -> ApiResult<Response> {
+pub async fn delete_series(
+    State(state): State<Shared>,
+    tenant: Tenant,
+    params: Params,
+) -> ApiResult<Response> {
     if !state.config.web.admin_api {
         return Ok(closed("admin APIs disabled: start with --web.enable-admin-api"));
     }
@@ -21,7 +26,7 @@ pub async fn delete_series(State(state): State<Shared>, params: Params) -> ApiRe
     }
     let range = time_range(&params)?;
     let sets = matcher_sets(&params)?;
-    let tenant = state.tenant();
+    let tenant = tenant.0;
     let storage = state.storage.clone();
     let delete = move || -> ApiResult<()> {
         for matchers in sets {

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use crate::model::Matcher;
 use crate::promql::syntax::{self, Expr, ExprKind};
 use crate::querier::{ExemplarSeries, QueryGuard};
+use crate::server::auth::Tenant;
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::extract::Params;
 use crate::server::extract::selector::time_range;
@@ -19,7 +20,7 @@ use crate::server::json::text::push_labels;
 use crate::server::state::Shared;
 
 /// Exemplars of every selector in the query.
-pub async fn exemplars(State(state): State<Shared>, params: Params) -> ApiResult<Response> {
+pub async fn exemplars(State(state): State<Shared>, tenant: Tenant, params: Params) -> ApiResult<Response> {
     let range = time_range(&params)?;
     if range.is_empty() {
         return Err(ApiError::invalid("end timestamp must not be before start timestamp"));
@@ -33,11 +34,12 @@ pub async fn exemplars(State(state): State<Shared>, params: Params) -> ApiResult
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let for_work = Arc::clone(&state);
+    let of = tenant.0.clone();
     let work = move |guard: &QueryGuard| {
-        let querier = for_work.storage.querier(&for_work.tenant())?;
+        let querier = for_work.querier(&of)?;
         Ok(querier.exemplars(&sets, range, guard)?)
     };
-    let (found, guard) = state.queries.run(state.config.query.timeout, work).await?;
+    let (found, guard) = state.run_query(&tenant.0, state.config.query.timeout, work).await?;
     let found: Vec<ExemplarSeries> =
         found.into_iter().filter(|series| !series.exemplars.is_empty()).collect();
     Ok(Answer::rows(List::new(found, push_series)).holding(guard).into_response())

@@ -7,8 +7,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use crate::model::{Labels, METRIC_NAME, Matcher, TimeRange, is_stale_nan};
+use crate::model::{Labels, METRIC_NAME, Matcher, TenantId, TimeRange, is_stale_nan};
 use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
+use crate::server::auth::Tenant;
 use crate::server::error::ApiResult;
 use crate::server::extract::Params;
 use crate::server::extract::selector::matcher_sets;
@@ -18,22 +19,27 @@ use crate::server::json::rows::Rows;
 use crate::server::state::{ServerState, Shared};
 use crate::telemetry::metrics::TEXT_FORMAT;
 
-pub async fn federate(State(state): State<Shared>, params: Params) -> Response {
-    match answer(state, &params).await {
+pub async fn federate(State(state): State<Shared>, tenant: ApiResult<Tenant>, params: Params) -> Response {
+    let answered = match tenant {
+        Ok(tenant) => answer(state, tenant.0, &params).await,
+        Err(error) => Err(error),
+    };
+    match answered {
         Ok(response) => response,
         Err(error) => error.into_text(),
     }
 }
 
-async fn answer(state: Shared, params: &Params) -> ApiResult<Response> {
+async fn answer(state: Shared, tenant: TenantId, params: &Params) -> ApiResult<Response> {
     let sets = matcher_sets(params)?;
     let content_type = [(header::CONTENT_TYPE, TEXT_FORMAT)];
     if sets.is_empty() {
         return Ok((content_type, String::new()).into_response());
     }
     let for_work = Arc::clone(&state);
-    let work = move |guard: &QueryGuard| newest(&for_work, &sets, guard);
-    let (samples, guard) = state.queries.run(state.config.query.timeout, work).await?;
+    let of = tenant.clone();
+    let work = move |guard: &QueryGuard| newest(&for_work, &of, &sets, guard);
+    let (samples, guard) = state.run_query(&tenant, state.config.query.timeout, work).await?;
     let rows = Exposition { samples: samples.into_iter(), metric: String::new() };
     let body = streamed(Vec::new(), Box::new(rows), Vec::new(), Some(guard));
     Ok((content_type, body).into_response())
@@ -47,11 +53,16 @@ struct Newest {
 
 /// The newest float of each series within the lookback, sorted by metric and labels. Native
 /// histograms have no form in the text exposition and are left out.
-fn newest(state: &ServerState, sets: &[Vec<Matcher>], guard: &QueryGuard) -> ApiResult<Vec<Newest>> {
+fn newest(
+    state: &ServerState,
+    tenant: &TenantId,
+    sets: &[Vec<Matcher>],
+    guard: &QueryGuard,
+) -> ApiResult<Vec<Newest>> {
     let now_ms = state.clock.now_ms();
     // Left-open, as every lookback.
     let start_ms = now_ms.saturating_sub(state.config.query.lookback_delta_ms).saturating_add(1);
-    let querier = state.storage.querier(&state.tenant())?;
+    let querier = state.querier(tenant)?;
     let mut samples: Vec<Newest> = Vec::new();
     for matchers in sets {
         let range = TimeRange::new(start_ms, now_ms);

@@ -7,22 +7,24 @@ use serde_json::{Map, Value, json};
 
 use crate::model::Metadata;
 use crate::querier::QueryGuard;
+use crate::server::auth::Tenant;
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::extract::Params;
 use crate::server::extract::value::parse_integer;
 use crate::server::json::Answer;
 use crate::server::state::Shared;
 
-pub async fn metadata(State(state): State<Shared>, params: Params) -> ApiResult<Answer> {
+pub async fn metadata(State(state): State<Shared>, tenant: Tenant, params: Params) -> ApiResult<Answer> {
     let limit = count(&params, "limit")?;
     let per_metric = count(&params, "limit_per_metric")?;
     let metric = params.get("metric").map(str::to_owned);
     let for_work = Arc::clone(&state);
+    let of = tenant.0.clone();
     let work = move |_: &QueryGuard| {
-        let querier = for_work.storage.querier(&for_work.tenant())?;
+        let querier = for_work.querier(&of)?;
         Ok(querier.metadata(metric.as_deref())?)
     };
-    let (found, _) = state.queries.run(state.config.query.timeout, work).await?;
+    let (found, _) = state.run_query(&tenant.0, state.config.query.timeout, work).await?;
     Ok(Answer::json(Value::Object(by_metric(&found, limit, per_metric))))
 }
 

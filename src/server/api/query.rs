@@ -7,7 +7,9 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::json;
 
+use crate::model::TenantId;
 use crate::promql::{QueryOptions, QueryOutput, Value};
+use crate::server::auth::Tenant;
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::extract::Params;
 use crate::server::extract::selector::{cut, limit, time};
@@ -19,14 +21,24 @@ use crate::server::state::{ServerState, Shared};
 /// Most points per series of a range query.
 const POINTS_MAX: i64 = 11_000;
 
-pub async fn instant(State(state): State<Shared>, headers: HeaderMap, params: Params) -> ApiResult<Answer> {
+pub async fn instant(
+    State(state): State<Shared>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    params: Params,
+) -> ApiResult<Answer> {
     let limit = limit(&params)?;
     let time_ms = within_nanoseconds(time(&params, "time", state.clock.now_ms())?);
     let asked = Asked::read(&state, &params)?;
-    asked.answer(&state, &headers, limit, Times::Instant(time_ms)).await
+    asked.answer(&state, tenant.0, &headers, limit, Times::Instant(time_ms)).await
 }
 
-pub async fn range(State(state): State<Shared>, headers: HeaderMap, params: Params) -> ApiResult<Answer> {
+pub async fn range(
+    State(state): State<Shared>,
+    tenant: Tenant,
+    headers: HeaderMap,
+    params: Params,
+) -> ApiResult<Answer> {
     let limit = limit(&params)?;
     let bound = |name: &str| {
         parse_time_ms(params.get(name).unwrap_or_default())
@@ -48,7 +60,7 @@ pub async fn range(State(state): State<Shared>, headers: HeaderMap, params: Para
         return Err(ApiError::invalid(why));
     }
     let asked = Asked::read(&state, &params)?;
-    asked.answer(&state, &headers, limit, Times::Range { start_ms, end_ms, step_ms }).await
+    asked.answer(&state, tenant.0, &headers, limit, Times::Range { start_ms, end_ms, step_ms }).await
 }
 
 /// Prometheus counts nanoseconds on the way: a time too far from 1970 for them comes round.
@@ -90,6 +102,7 @@ impl Asked {
     async fn answer(
         self,
         state: &Shared,
+        tenant: TenantId,
         headers: &HeaderMap,
         limit: Option<usize>,
         times: Times,
@@ -99,9 +112,10 @@ impl Asked {
         let work = {
             let state = Arc::clone(state);
             let query = Arc::clone(&query);
+            let tenant = tenant.clone();
             move |guard: &crate::querier::QueryGuard| {
                 let queued = asked_at.elapsed();
-                let querier = state.storage.querier(&state.tenant())?;
+                let querier = state.querier(&tenant)?;
                 let output = match times {
                     Times::Instant(time_ms) => {
                         state.engine.instant(&*querier, &query, time_ms, &options, guard)?
@@ -113,7 +127,7 @@ impl Asked {
                 Ok((output, queued))
             }
         };
-        let answered = state.queries.run(timeout, work).await;
+        let answered = state.run_query(&tenant, timeout, work).await;
         let took = asked_at.elapsed();
         if took >= state.config.query.slow {
             log_slow(&query, headers, took, answered.as_ref().err());

@@ -7,35 +7,38 @@ use axum::extract::{Path, State};
 use crate::model::TimeRange;
 use crate::model::{Labels, Matcher};
 use crate::querier::{Querier, QueryError, QueryGuard};
+use crate::server::auth::Tenant;
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::extract::Params;
 use crate::server::extract::selector::{cut, limit, matcher_sets, time_range};
 use crate::server::json::{Answer, rows};
 use crate::server::state::Shared;
 
-pub async fn series(State(state): State<Shared>, params: Params) -> ApiResult<Answer> {
+pub async fn series(State(state): State<Shared>, tenant: Tenant, params: Params) -> ApiResult<Answer> {
     if params.all("match[]").next().is_none() {
         return Err(ApiError::invalid("no match[] parameter provided"));
     }
     let look = LookUp::read(&params)?;
     let limit = look.limit;
     let (mut sets, guard): (Vec<Labels>, _) =
-        look.run(&state, |querier, sets, range, guard| querier.series(sets, range, guard)).await?;
+        look.run(&state, tenant, |querier, sets, range, guard| querier.series(sets, range, guard)).await?;
     let truncated = cut(&mut sets, limit);
     Ok(Answer::rows(rows::label_sets(sets)).truncated(truncated).holding(guard))
 }
 
-pub async fn labels(State(state): State<Shared>, params: Params) -> ApiResult<Answer> {
+pub async fn labels(State(state): State<Shared>, tenant: Tenant, params: Params) -> ApiResult<Answer> {
     let look = LookUp::read(&params)?;
     let limit = look.limit;
-    let (mut names, guard): (Vec<String>, _) =
-        look.run(&state, |querier, sets, range, guard| querier.label_names(sets, range, guard)).await?;
+    let (mut names, guard): (Vec<String>, _) = look
+        .run(&state, tenant, |querier, sets, range, guard| querier.label_names(sets, range, guard))
+        .await?;
     let truncated = cut(&mut names, limit);
     Ok(Answer::rows(rows::strings(names)).truncated(truncated).holding(guard))
 }
 
 pub async fn label_values(
     State(state): State<Shared>,
+    tenant: Tenant,
     Path(name): Path<String>,
     params: Params,
 ) -> ApiResult<Answer> {
@@ -46,7 +49,9 @@ pub async fn label_values(
     let look = LookUp::read(&params)?;
     let limit = look.limit;
     let (mut values, guard): (Vec<String>, _) = look
-        .run(&state, move |querier, sets, range, guard| querier.label_values(&name, sets, range, guard))
+        .run(&state, tenant, move |querier, sets, range, guard| {
+            querier.label_values(&name, sets, range, guard)
+        })
         .await?;
     let truncated = cut(&mut values, limit);
     Ok(Answer::rows(rows::strings(values)).truncated(truncated).holding(guard))
@@ -69,16 +74,18 @@ impl LookUp {
     async fn run<T: Send + 'static>(
         self,
         state: &Shared,
+        tenant: Tenant,
         ask: impl FnOnce(&dyn Querier, &[Vec<Matcher>], TimeRange, &QueryGuard) -> Result<T, QueryError>
         + Send
         + 'static,
     ) -> ApiResult<(T, Arc<QueryGuard>)> {
         let for_work = Arc::clone(state);
+        let of = tenant.0.clone();
         let work = move |guard: &QueryGuard| {
-            let querier = for_work.storage.querier(&for_work.tenant())?;
+            let querier = for_work.querier(&of)?;
             Ok(ask(&*querier, &self.sets, self.range, guard)?)
         };
-        state.queries.run(state.config.query.timeout, work).await
+        state.run_query(&tenant.0, state.config.query.timeout, work).await
     }
 }
 

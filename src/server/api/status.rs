@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::config::Origin;
-use crate::model::{METRIC_NAME, TimeRange, time};
+use crate::model::{METRIC_NAME, TenantId, TimeRange, time};
 use crate::querier::{Querier, QueryGuard};
+use crate::server::auth::Tenant;
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::extract::Params;
 use crate::server::extract::value::parse_integer;
@@ -95,7 +96,7 @@ const TOP_MAX: i64 = 10_000;
 const RECENT_MS: i64 = 2 * time::HOUR_MS;
 
 /// Which metrics and labels have most series.
-pub async fn tsdb(State(state): State<Shared>, params: Params) -> ApiResult<Answer> {
+pub async fn tsdb(State(state): State<Shared>, tenant: Tenant, params: Params) -> ApiResult<Answer> {
     let top = match params.get("limit") {
         None => TOP_DEFAULT,
         Some(text) => match parse_integer(text) {
@@ -103,30 +104,54 @@ pub async fn tsdb(State(state): State<Shared>, params: Params) -> ApiResult<Answ
             _ => return Err(ApiError::invalid(format!("limit must be a number between 1 and {TOP_MAX}"))),
         },
     };
-    let stats = state.storage.stats();
+    let facts = HeadFacts::of(&state, &tenant.0);
     let now_ms = state.clock.now_ms();
     let range = TimeRange::new(now_ms.saturating_sub(RECENT_MS), now_ms.saturating_add(RECENT_MS));
     let for_work = Arc::clone(&state);
-    let work = move |guard: &QueryGuard| cardinality(&for_work, range, top, guard);
-    let (mut lists, _) = state.queries.run(state.config.query.timeout, work).await?;
+    let of = tenant.0.clone();
+    let work = move |guard: &QueryGuard| cardinality(&for_work, &of, range, top, guard);
+    let (mut lists, _) = state.run_query(&tenant.0, state.config.query.timeout, work).await?;
     let head = json!({
-        "numSeries": stats.active_series,
+        "numSeries": facts.active_series,
         "numLabelPairs": lists.remove("pairs").unwrap_or_default(),
         "chunkCount": 0,
-        "minTime": stats.min_ms.unwrap_or(i64::MAX),
-        "maxTime": stats.max_ms.unwrap_or(i64::MIN),
+        "minTime": facts.min_ms,
+        "maxTime": facts.max_ms,
     });
     lists.insert("headStats".to_owned(), head);
     Ok(Answer::json(Value::Object(lists)))
 }
 
+/// Figures of the head that a tenant may see.
+struct HeadFacts {
+    active_series: u64,
+    min_ms: i64,
+    max_ms: i64,
+}
+
+impl HeadFacts {
+    /// Where there are tenants, the times of the whole store are not one tenant's to know, and
+    /// Prometheus' values of an empty head stand for them.
+    fn of(state: &ServerState, tenant: &TenantId) -> Self {
+        if state.config.tenancy {
+            let of_tenant = state.storage.active_series().into_iter().find(|(name, _)| name == tenant);
+            let active_series = of_tenant.map_or(0, |(_, count)| count);
+            return Self { active_series, min_ms: i64::MAX, max_ms: i64::MIN };
+        }
+        let stats = state.storage.stats();
+        let (min_ms, max_ms) = (stats.min_ms.unwrap_or(i64::MAX), stats.max_ms.unwrap_or(i64::MIN));
+        Self { active_series: stats.active_series, min_ms, max_ms }
+    }
+}
+
 fn cardinality(
     state: &ServerState,
+    tenant: &TenantId,
     range: TimeRange,
     top: usize,
     guard: &QueryGuard,
 ) -> ApiResult<Map<String, Value>> {
-    let querier: Arc<dyn Querier> = state.storage.querier(&state.tenant())?;
+    let querier: Arc<dyn Querier> = state.querier(tenant)?;
     let series = querier.series(&[], range, guard)?;
     let mut by_metric = Counts::default();
     let mut by_pair = Counts::default();

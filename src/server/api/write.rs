@@ -7,17 +7,20 @@ use std::fmt::Write as _;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::error::ErrorKind;
 use crate::ingest::remote_write::{columns_bytes_max, decode_within};
 use crate::ingest::{self, DecodeError, DecodeLimits, Protocol, ValidationRules};
 use crate::memory::MemoryLease;
-use crate::model::SeriesBatch;
 use crate::model::series_batch::{Refusals, Written};
+use crate::model::{SeriesBatch, TenantId};
+use crate::server::auth::tenant::tenant_of;
 use crate::server::body::{self, BodyError, BodyLimits};
 use crate::server::error::ApiError;
+use crate::server::limits;
 use crate::server::state::Shared;
 
 /// Bodies up to this are decoded where they were received; decoding more than some hundred
@@ -34,7 +37,6 @@ fn columns_per_body_byte(protocol: Protocol) -> u64 {
     }
 }
 
-const TENANT_HEADER: &str = "x-scope-orgid";
 const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 const HISTOGRAMS_WRITTEN: HeaderName =
     HeaderName::from_static("x-prometheus-remote-write-histograms-written");
@@ -46,7 +48,7 @@ pub async fn write(State(state): State<Shared>, request: Request) -> Response {
     let protocol =
         ingest::remote_write::negotiate(text(header::CONTENT_TYPE), text(header::CONTENT_ENCODING));
     let (response, protocol) = match protocol {
-        Ok(protocol) => (answer(&state, protocol, &parts.headers, body).await, protocol.to_string()),
+        Ok(protocol) => (answer(&state, protocol, &parts, body).await, protocol.to_string()),
         Err(unsupported) => {
             (plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, unsupported.to_string()), "unknown".to_owned())
         }
@@ -69,8 +71,8 @@ impl Outcome {
     }
 }
 
-async fn answer(state: &Shared, protocol: Protocol, headers: &HeaderMap, body: Body) -> Response {
-    let outcome = match receive(state, protocol, headers, body).await {
+async fn answer(state: &Shared, protocol: Protocol, parts: &Parts, body: Body) -> Response {
+    let outcome = match receive(state, protocol, parts, body).await {
         Ok((batch, refused, lease)) => store(state, batch, refused, lease).await,
         Err(error) => Outcome::failed(error),
     };
@@ -93,18 +95,15 @@ async fn answer(state: &Shared, protocol: Protocol, headers: &HeaderMap, body: B
 async fn receive(
     state: &Shared,
     protocol: Protocol,
-    headers: &HeaderMap,
+    parts: &Parts,
     body: Body,
 ) -> Result<(SeriesBatch, Refusals, MemoryLease), Response> {
-    if headers.contains_key(TENANT_HEADER) {
-        let message = "the request carries X-Scope-OrgID, but tenants are not enabled here: \
-                       its data would be mixed with that of others";
-        return Err(plain(StatusCode::BAD_REQUEST, message.to_owned()));
-    }
+    let tenant = tenant_of(state, parts).map_err(ApiError::into_text)?;
+    let tenant_limits = state.limits_of(&tenant);
     let bytes_max = state.config.remote_write.body_bytes_max;
     let limits =
         BodyLimits { bytes_max: compressed_bytes_max(bytes_max), timeout: state.config.web.read_timeout };
-    let received = body::read(headers, body, limits, &state.memory.writes).await;
+    let received = body::read(&parts.headers, body, limits, &state.memory.writes).await;
     let received = received.map_err(IntoResponse::into_response)?;
 
     let mut lease = received.lease;
@@ -113,6 +112,8 @@ async fn receive(
         let limit_bytes = bytes_max as usize;
         return Err(malformed(&DecodeError::TooLarge { declared_bytes: declared as usize, limit_bytes }));
     }
+    let mut rules = ValidationRules::at(state.clock.now_ms(), state.config.storage.retention_ms);
+    rules.limits = limits::of_labels(&tenant_limits);
     // Small bodies fit what is leased for them anyway: no second attempt for a handful of samples.
     let honest = declared.saturating_mul(columns_per_body_byte(protocol)).max(INLINE_BYTES_MAX as u64);
     // No attempt asks for more than there will ever be: beyond that the request is too large.
@@ -122,14 +123,33 @@ async fn receive(
     for columns_bytes in [honest.min(ceiling), ceiling] {
         lease_all(state, &mut lease, declared.saturating_add(columns_bytes))
             .map_err(IntoResponse::into_response)?;
-        decoded = decode(state, protocol, received.bytes.clone(), declared, columns_bytes).await?;
+        let body = received.bytes.clone();
+        decoded = decode(state, protocol, body, declared, tenant.clone(), rules, columns_bytes).await?;
         if !matches!(decoded, Err(DecodeError::Expands { .. })) {
             break;
         }
     }
     let (batch, refused) = decoded.map_err(|e| malformed(&e))?;
     lease_all(state, &mut lease, batch_bytes(&batch)).map_err(IntoResponse::into_response)?;
+    if let Some(refused) = over_rate(state, &batch, tenant_limits.samples_per_second) {
+        return Err(refused);
+    }
     Ok((batch, refused, lease))
+}
+
+/// Why the whole batch is refused, where its tenant sends faster than he may.
+fn over_rate(state: &Shared, batch: &SeriesBatch, per_second: Option<u64>) -> Option<Response> {
+    let per_second = per_second?;
+    let written = batch.written();
+    let samples = written.floats + written.histograms;
+    let taken = state.rates.take(&batch.tenant, samples, per_second, state.clock.now_ms());
+    let seconds = taken.err()?;
+    let message = format!(
+        "tenant {} sends more than his limit of {per_second} samples a second (samples_per_second): \
+         nothing of this request was stored, repeat it in {seconds} seconds",
+        batch.tenant
+    );
+    Some(ApiError::new(ErrorKind::RateLimited, message).into_text_after(seconds))
 }
 
 /// Decodes and validates within so much memory. Large bodies are decoded off the connections'
@@ -139,10 +159,10 @@ async fn decode(
     protocol: Protocol,
     body: Bytes,
     declared: u64,
+    tenant: TenantId,
+    rules: ValidationRules,
     columns_bytes: u64,
 ) -> Result<Result<(SeriesBatch, Refusals), DecodeError>, Response> {
-    let rules = ValidationRules::at(state.clock.now_ms(), state.config.storage.retention_ms);
-    let tenant = state.tenant();
     let limits = DecodeLimits { decompressed_bytes_max: state.config.remote_write.body_bytes_max as usize };
     let decode = move || -> Result<(SeriesBatch, Refusals), DecodeError> {
         let mut batch = decode_within(protocol, body, tenant, &limits, columns_bytes as usize)?;

@@ -149,9 +149,10 @@ impl Registry {
                 RefusalReason::MemoryFull => {
                     format!("new series refused, the head's memory is full: {}", bounded(&labels))
                 }
-                _ => {
-                    format!("new series refused by the tenant's limit of active series: {}", bounded(&labels))
-                }
+                _ => format!(
+                    "new series refused by the tenant's limit of active series (active_series): {}",
+                    bounded(&labels)
+                ),
             });
             return REFUSED;
         }

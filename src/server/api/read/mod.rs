@@ -19,8 +19,9 @@ use crate::error::ErrorKind;
 use crate::ingest::proto::prometheus::label_matcher::Type;
 use crate::ingest::proto::prometheus::read_request::ResponseType;
 use crate::ingest::proto::prometheus::{LabelMatcher, Query, ReadRequest};
-use crate::model::{MatchOp, Matcher, TimeRange};
+use crate::model::{MatchOp, Matcher, TenantId, TimeRange};
 use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
+use crate::server::auth::tenant::tenant_of;
 use crate::server::body::{self, BodyLimits};
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::json::answer::streamed;
@@ -39,17 +40,22 @@ pub async fn read(State(state): State<Shared>, request: Request) -> Response {
         Ok(received) => received,
         Err(error) => return error.into_response(),
     };
-    match answer(&state, &parts.headers, &received.bytes).await {
+    let answered = match tenant_of(&state, &parts) {
+        Ok(tenant) => answer(&state, tenant, &parts.headers, &received.bytes).await,
+        Err(error) => Err(error),
+    };
+    match answered {
         Ok(response) => response,
         Err(error) => error.into_text(),
     }
 }
 
-async fn answer(state: &Shared, headers: &HeaderMap, body: &[u8]) -> ApiResult<Response> {
+async fn answer(state: &Shared, tenant: TenantId, headers: &HeaderMap, body: &[u8]) -> ApiResult<Response> {
     let asked = Asked::decode(headers, body)?;
     let for_work = Arc::clone(state);
-    let work = move |guard: &QueryGuard| asked.answer(&for_work, guard);
-    let (encoded, guard) = state.queries.run(state.config.query.timeout, work).await?;
+    let of = tenant.clone();
+    let work = move |guard: &QueryGuard| asked.answer(&for_work, &of, guard);
+    let (encoded, guard) = state.run_query(&tenant, state.config.query.timeout, work).await?;
     let (content_type, pieces) = match encoded {
         Encoded::Samples(message) => {
             let headers =
@@ -110,8 +116,8 @@ impl Asked {
         Ok(Self { selections, forms })
     }
 
-    fn answer(&self, state: &ServerState, guard: &QueryGuard) -> ApiResult<Encoded> {
-        let querier = state.storage.querier(&state.tenant())?;
+    fn answer(&self, state: &ServerState, tenant: &TenantId, guard: &QueryGuard) -> ApiResult<Encoded> {
+        let querier = state.querier(tenant)?;
         let mut results: Vec<Vec<Series>> = Vec::new();
         let mut samples = 0u64;
         for selection in &self.selections {
