@@ -8,11 +8,13 @@
 //! on query threads, never on the async runtime.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 use crate::error::ErrorKind;
-use crate::memory::{MemoryBudget, MemoryExhausted};
+use crate::memory::{MemoryBudget, MemoryExhausted, MemoryLease};
 use crate::model::{Exemplar, Histogram, Labels, Matcher, Metadata, TimeRange};
 
 /// What to select.
@@ -155,20 +157,13 @@ pub struct QueryGuard {
     canceled: AtomicBool,
     memory: Arc<MemoryBudget>,
     /// What this query has leased; given back as a whole when it ends.
-    leased_bytes: AtomicU64,
-    leases: parking_lot::Mutex<Option<crate::memory::MemoryLease>>,
+    lease: Mutex<Option<MemoryLease>>,
 }
 
 impl QueryGuard {
     /// `memory` is this query's own budget: a share of that of all queries.
     pub fn new(deadline: Option<Instant>, memory: Arc<MemoryBudget>) -> Self {
-        Self {
-            deadline,
-            canceled: AtomicBool::new(false),
-            memory,
-            leased_bytes: AtomicU64::new(0),
-            leases: parking_lot::Mutex::new(None),
-        }
+        Self { deadline, canceled: AtomicBool::new(false), memory, lease: Mutex::new(None) }
     }
 
     /// No deadline, no limit: for tests.
@@ -193,25 +188,22 @@ impl QueryGuard {
 
     /// Accounts for memory that is about to be allocated and lives as long as the query.
     pub fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
-        let mut lease = self.leases.lock();
+        let mut lease = self.lease.lock();
         match lease.as_mut() {
             Some(lease) => lease.grow(bytes)?,
             None => *lease = Some(self.memory.lease(bytes)?),
         }
-        self.leased_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
     /// Gives back what was reserved and freed before the query's end.
     pub fn release(&self, bytes: u64) {
-        let mut lease = self.leases.lock();
-        if let Some(lease) = lease.as_mut() {
+        if let Some(lease) = self.lease.lock().as_mut() {
             lease.shrink_to(lease.bytes().saturating_sub(bytes));
         }
-        self.leased_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub fn reserved_bytes(&self) -> u64 {
-        self.leased_bytes.load(Ordering::Relaxed)
+        self.lease.lock().as_ref().map_or(0, MemoryLease::bytes)
     }
 }

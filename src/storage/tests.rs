@@ -204,13 +204,9 @@ fn a_process_that_just_ends_finds_everything_in_its_log() {
     check(&Store::open(options(folder.path())));
 }
 
-#[test]
-fn a_replay_stays_within_the_heads_memory_and_takes_writes_meanwhile() {
-    let folder = tempfile::tempdir().expect("folder");
-    let mut plenty = options(folder.path());
-    plenty.log_file_bytes = 4 << 10;
-    let store = Store::open(plenty.clone());
-    for at in 0..200 {
+/// Twenty series of incompressible values, one sample a request.
+fn append_load(store: &Store, requests: i32) {
+    for at in 0..requests {
         let mut batch = batch();
         for instance in 0..20 {
             let value = f64::from(at * instance) * 0.123_456_789;
@@ -223,6 +219,15 @@ fn a_replay_stays_within_the_heads_memory_and_takes_writes_meanwhile() {
         }
         store.append(batch);
     }
+}
+
+#[test]
+fn a_replay_stays_within_the_heads_memory_and_takes_writes_meanwhile() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut plenty = options(folder.path());
+    plenty.log_file_bytes = 4 << 10;
+    let store = Store::open(plenty.clone());
+    append_load(&store, 200);
     let want = bits(&store.select(&[], TimeRange::ALL));
     drop(store);
 
@@ -249,19 +254,7 @@ fn a_store_that_is_closed_while_it_replays_loses_nothing() {
     let mut tiny = options(folder.path());
     tiny.log_file_bytes = 4 << 10;
     let store = Store::open(tiny.clone());
-    for at in 0..100 {
-        let mut batch = batch();
-        for instance in 0..20 {
-            let value = f64::from(at * instance) * 0.123_456_789;
-            batch.push_owned(
-                &labels("load", &instance.to_string()),
-                &[float(NOW_MS + i64::from(at), value)],
-                &[],
-                &[],
-            );
-        }
-        store.append(batch);
-    }
+    append_load(&store, 100);
     let mut want = bits(&store.select(&[], TimeRange::ALL));
     drop(store);
 
