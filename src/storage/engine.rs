@@ -84,6 +84,9 @@ pub struct Engine {
     sealed: Mutex<Vec<SealedEpoch>>,
     view_writer: Mutex<()>,
     next_part: AtomicU64,
+    /// Ingested parts whose commit failed: whether the catalogue names them is unknown until the next
+    /// commit takes them out. Only the background thread flushes.
+    pub orphans: Mutex<Vec<u64>>,
     phase: Mutex<Phase>,
     closing: AtomicBool,
     series_limit: OnceLock<SeriesLimit>,
@@ -145,6 +148,7 @@ impl Engine {
             sealed: Mutex::default(),
             view_writer: Mutex::new(()),
             next_part: AtomicU64::new(catalogue.next_part()),
+            orphans: Mutex::default(),
             phase: Mutex::new(Phase::Replaying),
             closing: AtomicBool::new(false),
             series_limit: OnceLock::new(),

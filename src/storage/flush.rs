@@ -11,6 +11,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::engine::Engine;
 use super::error::StorageError;
 use super::head::epoch::Epoch;
@@ -62,14 +64,24 @@ pub fn flush(engine: &Engine, sealed: &Sealed) -> Result<(), StorageError> {
         sealed.epoch.wait_until_applied();
     }
     let metadata = engine.metadata.take_dirty();
-    let result = write_parts(engine, sealed).and_then(|entries| {
+    let orphans = engine.orphans.lock().clone();
+    let written = write_parts(engine, sealed);
+    if written.is_err()
+        && let Err(error) = engine.database.clear_staging()
+    {
+        warn!(%error, "files of a part that could not be written stay until the next start");
+    }
+    let result = written.and_then(|entries| {
         let batch = CatalogueBatch {
             live: entries.clone(),
+            dead: orphans.clone(),
             covered: Some(Covered { through: sealed.last_file() }),
             metadata: metadata.clone(),
             ..CatalogueBatch::default()
         };
-        engine.database.commit(&batch)?;
+        engine.database.commit(&batch).inspect_err(|_| {
+            engine.orphans.lock().extend(entries.iter().map(|entry| entry.number));
+        })?;
         Ok(entries)
     });
     let entries = match result {
@@ -79,6 +91,10 @@ pub fn flush(engine: &Engine, sealed: &Sealed) -> Result<(), StorageError> {
             return Err(error);
         }
     };
+    for orphan in orphans {
+        engine.database.drop_part(orphan)?;
+        engine.orphans.lock().retain(|part| *part != orphan);
+    }
     let opened: Result<Vec<Arc<Part>>, StorageError> = entries
         .into_iter()
         .map(|entry| {

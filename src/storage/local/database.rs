@@ -133,6 +133,11 @@ impl Database {
         LocalError::Catalogue { path: self.path.clone(), entry, reason: reason.to_owned() }
     }
 
+    /// Removes SST files that never were ingested.
+    pub fn clear_staging(&self) -> Result<(), LocalError> {
+        empty_folder(&self.staging)
+    }
+
     /// Takes finished SST files in. They are durable after this, and garbage until a commit names
     /// their part.
     pub fn ingest(&self, files: Vec<PathBuf>) -> Result<(), LocalError> {
