@@ -4,7 +4,7 @@
 //! every failure.
 
 use std::fs::{self, OpenOptions};
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -216,7 +216,9 @@ pub fn free_port() -> u16 {
     for _ in 0..1000 {
         let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = 15_000 + (number % 17_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Asked by connecting: a listener of ours could live on for a moment in the child that another
+        // thread is just forking.
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }
