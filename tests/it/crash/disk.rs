@@ -4,10 +4,11 @@
 //! file covered is there; of a directory, the entries that an `fsync` of that directory covered.
 //! ext4 and XFS promise more (an `fsync` of a new file keeps its entry); a server that survives
 //! this disk survives those too. What was not covered may be there or not, and of a write any
-//! sectors of 512 bytes: [`Survival`] says which choice an image makes. One promise beyond POSIX is
-//! taken from every journaling file system: changes of one directory survive in their order.
-//! RocksDB counts on it: it creates a MANIFEST and renames CURRENT to name it with no sync of the
-//! directory in between.
+//! sectors of 512 bytes: [`Survival`] says which choice an image makes. Two promises beyond POSIX are
+//! taken from journaling file systems, because RocksDB counts on both. Changes of one directory
+//! survive in their order: it creates a MANIFEST and renames CURRENT to name it with no sync of the
+//! directory in between. A file grows with its data: a MANIFEST may end early, not have a hole.
+//! Where a file was allocated ahead, as those of the log are, any sectors may be missing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -310,9 +311,14 @@ fn content(inode: &Inode, survival: Survival, random: &mut Random) -> Vec<u8> {
         Survival::Synced | Survival::Names => {}
         Survival::All => inode.changes.iter().for_each(|(_, change)| apply_change(&mut content, change)),
         Survival::Some(_) => {
+            let mut grows = true;
             for (_, change) in &inode.changes {
-                if random.chance(70) {
-                    apply_torn(&mut content, change, random);
+                match change {
+                    Change::Write { offset, data } if *offset as usize + data.len() > content.len() => {
+                        grows = grows && append_some(&mut content, *offset as usize, data, random);
+                    }
+                    _ if random.chance(70) => apply_torn(&mut content, change, random),
+                    _ => {}
                 }
             }
         }
@@ -326,6 +332,23 @@ fn apply_change(content: &mut Vec<u8>, change: &Change) {
         Change::Truncate(size) => content.resize(*size as usize, 0),
         Change::Allocate(size) => content.resize(content.len().max(*size as usize), 0),
     }
+}
+
+/// A file grows with its data and in order: of a write beyond its end the first few sectors survive.
+/// Whether all of it did, so that later ones may follow.
+fn append_some(content: &mut Vec<u8>, offset: usize, data: &[u8], random: &mut Random) -> bool {
+    if offset > content.len() {
+        return false;
+    }
+    let mut kept = data.len();
+    if !random.chance(70) {
+        kept = 0;
+        while kept < data.len() && random.chance(50) {
+            kept = data.len().min(((offset + kept) / SECTOR_BYTES + 1) * SECTOR_BYTES - offset);
+        }
+    }
+    write_at(content, offset, &data[..kept]);
+    kept == data.len()
 }
 
 /// Of half of the writes only some sectors; the file is as long as it would be with all of them.
