@@ -1,6 +1,6 @@
 # Everything a fresh Debian or Ubuntu machine with git, make and a Rust toolchain needs is done by
 # the targets themselves. One cargo profile (--release) serves them all, so that RocksDB, about
-# 13 minutes on two cores, is compiled once.
+# a quarter to half an hour on two cores, is compiled once.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
