@@ -60,13 +60,16 @@
 //!
 //! 1. its series, sorted by tenant, metric name and labels, are written into parts (SST files);
 //! 2. the files are ingested into RocksDB, whose own WAL is off, always;
-//! 3. one catalogue batch names the parts and the log files they cover, and is flushed;
+//! 3. one catalogue batch names the parts and the log files they cover, and is flushed; then its
+//!    number is noted beside the database, so that a start can tell whether the catalogue lost one;
 //! 4. the read view swaps the epoch for its parts;
 //! 5. series that nothing newer uses are forgotten, and covered log files are deleted.
 //!
 //! A crash between any two steps repeats the rest. A part that the catalogue does not name is
 //! garbage at the next start; a log file that it does not cover is replayed. Writes are taken
-//! while the replay runs, queries wait for it.
+//! while the replay runs, queries wait for it. RocksDB itself counts on more than POSIX promises after a
+//! power cut: before it opens its folder, the start finds the state of the last noted commit in it and
+//! proves that state whole, or says what is missing.
 //!
 //! A failed sync ends the process: what the disk holds is unknown then, and a retry would hide it.
 //! A torn frame is tolerated at the end of the newest log file only; anywhere else a bad checksum

@@ -64,6 +64,7 @@ fn api() -> Router<Shared> {
         .route("/receive", post(write::write))
         .route("/read", post(read::read))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
+        .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/admin/tsdb/settle", post(admin::settle).put(admin::settle))
         .merge(about())
 }

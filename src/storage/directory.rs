@@ -1,27 +1,36 @@
 //! The data directory: what it holds, whose it is, which format it has.
 //!
 //! ```text
-//! FORMAT    {"format":1,"features_required":[],"id":"<random>"}
-//! LOCK      held by the process that serves the directory
-//! log/      the durable log
-//! db/       RocksDB: parts and catalogue
-//! staging/  SST files under construction; emptied at start
+//! FORMAT      {"format":1,"features_required":[],"id":"<random>"}
+//! LOCK        held by the process that serves the directory
+//! COMMITTED   how many commits the catalogue must hold, see [`committed`]
+//! log/        the durable log
+//! db/         RocksDB: parts and catalogue
+//! staging/    SST files under construction; emptied at start
+//! snapshots/  a data directory each, see [`super::snapshot`]; there once one was asked for
 //! ```
 //! Owns creation and recognition. Everything unknown is refused by name rather than overwritten.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::durable;
 use super::error::StorageError;
+use super::local::{DatabasePaths, committed};
 
 /// The newest format that this build reads, and the one it writes.
 pub const FORMAT: u32 = 1;
 
 /// Entries of a data directory; `lost+found` stands in the root of many a volume.
-const KNOWN: [&str; 6] = ["FORMAT", "LOCK", "log", "db", "staging", "lost+found"];
+const KNOWN: [&str; 8] = ["FORMAT", "LOCK", "COMMITTED", "log", "db", "staging", "snapshots", "lost+found"];
+
+/// Files that are replaced as a whole, by way of a temporary one that a crash may leave behind.
+const REPLACED: [&str; 2] = ["FORMAT", "COMMITTED"];
+
+/// The end of a snapshot's name while it is made.
+const UNFINISHED: &str = ".tmp";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct FormatFile {
@@ -58,27 +67,106 @@ impl Directory {
             }
         }
         sync_folder(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let directory = Self { path: path.to_owned(), _lock: lock };
+        directory.remove_unfinished_snapshots()?;
+        Ok(directory)
     }
 
     pub fn log(&self) -> PathBuf {
         self.path.join("log")
     }
 
-    pub fn database(&self) -> PathBuf {
-        self.path.join("db")
+    pub fn database(&self) -> DatabasePaths {
+        database_paths(&self.path)
     }
 
-    pub fn staging(&self) -> PathBuf {
-        self.path.join("staging")
+    /// Makes a folder for a snapshot of this name, to be filled and then finished. It holds what a
+    /// new data directory holds, and the same FORMAT: it is a copy of this one.
+    pub fn begin_snapshot(&self, name: &str) -> Result<UnfinishedSnapshot, StorageError> {
+        let folder = self.snapshots();
+        if !folder.exists() {
+            std::fs::create_dir(&folder).map_err(io("create", &folder))?;
+        }
+        sync_folder(&self.path)?;
+        let path = folder.join(format!("{name}{UNFINISHED}"));
+        std::fs::create_dir(&path).map_err(io("create", &path))?;
+        let snapshot = UnfinishedSnapshot { path, finished: folder.join(name) };
+        std::fs::create_dir(snapshot.log()).map_err(io("create", &snapshot.path))?;
+        let (format, copy) = (self.path.join("FORMAT"), snapshot.path.join("FORMAT"));
+        let content = std::fs::read(&format).map_err(io("read", &format))?;
+        std::fs::write(&copy, content).map_err(io("write", &copy))?;
+        Ok(snapshot)
+    }
+
+    /// A crash or a failure has left them behind; nobody was told their names.
+    fn remove_unfinished_snapshots(&self) -> Result<(), StorageError> {
+        let folder = self.snapshots();
+        if !folder.exists() {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(&folder).map_err(io("list", &folder))? {
+            let path = entry.map_err(io("list", &folder))?.path();
+            if path.extension().is_some_and(|extension| *extension == UNFINISHED[1..]) {
+                std::fs::remove_dir_all(&path).map_err(io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+}
+
+/// A snapshot that is being made. Dropped without being finished, it is removed.
+#[derive(Debug)]
+pub struct UnfinishedSnapshot {
+    path: PathBuf,
+    finished: PathBuf,
+}
+
+impl UnfinishedSnapshot {
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    pub fn database(&self) -> DatabasePaths {
+        database_paths(&self.path)
+    }
+
+    /// Makes everything in it durable, then its name.
+    pub fn finish(self) -> Result<(), StorageError> {
+        durable::sync_tree(&self.path).map_err(io("sync", &self.path))?;
+        std::fs::rename(&self.path, &self.finished).map_err(io("rename", &self.path))?;
+        sync_folder(self.finished.parent().unwrap_or(Path::new("/")))
+    }
+}
+
+impl Drop for UnfinishedSnapshot {
+    fn drop(&mut self) {
+        // Finished, it has another name.
+        if self.path.exists()
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "unfinished snapshot stays until the next start");
+        }
+    }
+}
+
+fn database_paths(directory: &Path) -> DatabasePaths {
+    DatabasePaths {
+        database: directory.join("db"),
+        staging: directory.join("staging"),
+        committed: directory.join("COMMITTED"),
     }
 }
 
 fn refuse_foreign(path: &Path) -> Result<(), StorageError> {
     for entry in std::fs::read_dir(path).map_err(io("list", path))? {
         let name = entry.map_err(io("list", path))?.file_name().to_string_lossy().into_owned();
-        // A crash while the directory was being made leaves this behind.
-        let known = KNOWN.contains(&name.as_str()) || name == "FORMAT.new";
+        let leftover = |file: &&str| durable::temporary(Path::new(file)) == Path::new(&name);
+        let known = KNOWN.contains(&name.as_str()) || REPLACED.iter().any(leftover);
         if !known {
             return Err(StorageError::Foreign { path: path.to_owned(), found: name });
         }
@@ -122,22 +210,19 @@ fn check_format(path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Writes `FORMAT` so that it is whole or absent after a crash.
+/// Writes `FORMAT`, which makes the folder a data directory: what must stand beside it comes before.
 fn create(folder: &Path, format: &Path) -> Result<(), StorageError> {
+    let committed = database_paths(folder).committed;
+    durable::replace(&committed, &committed::content(0)).map_err(io("write", &committed))?;
     let id = format!("{:032x}", super::random_u128());
     let content = FormatFile { format: FORMAT, features_required: Vec::new(), id };
     let text = serde_json::to_string(&content).expect("a struct of plain fields is JSON");
-    let temporary = folder.join("FORMAT.new");
-    let mut file = File::create(&temporary).map_err(io("create", &temporary))?;
-    file.write_all(format!("{text}\n").as_bytes()).map_err(io("write", &temporary))?;
-    file.sync_all().map_err(io("sync", &temporary))?;
-    std::fs::rename(&temporary, format).map_err(io("rename", &temporary))?;
-    sync_folder(folder)
+    durable::replace(format, format!("{text}\n").as_bytes()).map_err(io("write", format))
 }
 
 /// Makes names in a folder durable.
-pub fn sync_folder(path: &Path) -> Result<(), StorageError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(io("sync", path))
+fn sync_folder(path: &Path) -> Result<(), StorageError> {
+    durable::sync_folder(path).map_err(io("sync", path))
 }
 
 fn io<'a>(action: &'static str, path: &'a Path) -> impl Fn(std::io::Error) -> StorageError + 'a {
@@ -159,6 +244,28 @@ mod tests {
         drop(first);
         drop(Directory::open(&path).expect("open again"));
         assert_eq!(std::fs::read(path.join("FORMAT")).expect("still there"), format);
+    }
+
+    #[test]
+    fn unfinished_snapshots_go_and_finished_ones_stay() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("data");
+        let directory = Directory::open(&path).expect("create");
+        drop(directory.begin_snapshot("given-up").expect("begun"));
+        directory.begin_snapshot("whole").expect("begun").finish().expect("finished");
+        std::fs::create_dir_all(path.join("snapshots/crashed.tmp/db")).expect("as a crash leaves it");
+        let there = || {
+            let entries = std::fs::read_dir(path.join("snapshots")).expect("listed");
+            let mut names: Vec<_> = entries.map(|e| e.expect("entry").file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(there(), ["crashed.tmp", "whole"]);
+
+        drop(directory);
+        drop(Directory::open(&path).expect("open again"));
+        assert_eq!(there(), ["whole"]);
+        assert!(path.join("snapshots/whole/FORMAT").exists() && path.join("snapshots/whole/log").is_dir());
     }
 
     #[test]

@@ -96,8 +96,7 @@ impl Engine {
     /// Opens everything but replays nothing; gives the log files to replay.
     pub fn open(options: StorageOptions) -> Result<(Arc<Self>, Vec<LogFileEntry>), StorageError> {
         let directory = Directory::open(&options.path)?;
-        let database =
-            Arc::new(Database::open(&directory.database(), &directory.staging(), options.cache_bytes)?);
+        let database = Arc::new(Database::open(&directory.database(), options.cache_bytes)?);
         let recovered = log::seal_newest(&directory.log())?;
         if recovered != Recovered::Clean {
             info!(?recovered, "newest log file was not closed by its writer");

@@ -5,11 +5,13 @@
 //!   catalogue · [`retention`]
 //! - the way back: [`select`] one tenant's answer · [`view`] what is live · [`join`] equal times
 //! - the start: [`directory`] whose folder is it · [`replay`] the log into the head
+//! - copies: [`snapshot`] · [`durable`] what it takes until a file survives a power cut
 //!
 //! Knows no PromQL and no protocol. Everything below this file is private to it.
 
 mod background;
 mod directory;
+mod durable;
 mod engine;
 mod error;
 mod flush;
@@ -22,6 +24,7 @@ mod part;
 mod replay;
 mod retention;
 mod select;
+mod snapshot;
 mod view;
 
 #[cfg(test)]
@@ -103,6 +106,12 @@ impl Storage {
     /// Hides what matches, at once; merges erase it. Blocks.
     pub fn delete(&self, deletion: &Deletion) -> Result<(), StorageError> {
         self.engine.delete(deletion)
+    }
+
+    /// Copies what was acknowledged so far into a data directory of its own, see [`snapshot`]; gives
+    /// its name. Without the head it has only what parts hold. Blocks.
+    pub fn snapshot(&self, skip_head: bool) -> Result<String, StorageError> {
+        snapshot::take(&self.engine, skip_head)
     }
 
     /// Seals and flushes everything that is in memory; returns when it is done.

@@ -121,7 +121,7 @@ fn a_second_process_on_the_same_directory_is_refused_and_the_first_goes_on() {
 fn a_corrupt_catalogue_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options::new(&directory.path().join("data"));
-    used(&options);
+    let oracle = used(&options);
     let manifest = files(&options.data.join("db"), |name| name.starts_with("MANIFEST")).pop().unwrap();
     let length = fs::metadata(&manifest).unwrap().len() as usize;
     flip_byte(&manifest, length / 2);
@@ -130,6 +130,34 @@ fn a_corrupt_catalogue_is_named() {
 
     fs::write(options.data.join("db/CURRENT"), "MANIFEST-none\n").unwrap();
     check_refused(&options, &["db"]);
+
+    flip_byte(&manifest, length / 2); // as it was: CURRENT alone says nothing that is not known
+    let server = Server::start(&options);
+    oracle.verify(&server.client(), "used").unwrap_or_else(|p| panic!("{p}\n{}", server.log_tail()));
+}
+
+#[test]
+fn a_database_that_is_gone_is_not_taken_for_a_new_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options::new(&directory.path().join("data"));
+    let oracle = used(&options);
+    let (db, aside) = (options.data.join("db"), directory.path().join("aside"));
+    fs::rename(&db, &aside).unwrap();
+
+    check_refused(&options, &["db", "commit 1"]);
+
+    fs::remove_dir_all(&db).unwrap();
+    fs::rename(&aside, &db).unwrap();
+    let committed = options.data.join("COMMITTED");
+    let content = fs::read(&committed).unwrap();
+    fs::remove_file(&committed).unwrap();
+    check_refused(&options, &["COMMITTED", "missing"]);
+    fs::write(&committed, "garbage").unwrap();
+    check_refused(&options, &["COMMITTED", "corrupt"]);
+
+    fs::write(&committed, content).unwrap();
+    let server = Server::start(&options);
+    oracle.verify(&server.client(), "used").unwrap_or_else(|p| panic!("{p}\n{}", server.log_tail()));
 }
 
 #[test]

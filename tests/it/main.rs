@@ -2,6 +2,7 @@
 //!
 //! - [`smoke`]: write, read back, the pages around
 //! - [`kill`], [`crash`]: what was acknowledged survives SIGKILL and power cuts
+//! - [`snapshot`]: a copy that is served beside the original
 //! - [`backlog`], [`equivalence`]: any order, any batching, both protocols
 //! - [`hostile`], [`drain`], [`overload`], [`full_disk`], [`directories`]: the bad days
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
@@ -22,4 +23,5 @@ mod kill;
 mod overload;
 mod prometheus;
 mod smoke;
+mod snapshot;
 mod support;

@@ -78,6 +78,7 @@ pub const NEEDS: &[(&str, Need)] = &[
     ("/api/v1/alertmanagers", Need::Read),
     ("/api/v1/notifications", Need::Read),
     ("/api/v1/admin/tsdb/delete_series", Need::Admin),
+    ("/api/v1/admin/tsdb/snapshot", Need::Process),
     ("/api/v1/admin/tsdb/settle", Need::Process),
 ];
 

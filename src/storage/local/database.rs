@@ -1,22 +1,28 @@
 //! The database: opened, asked for its catalogue, committed to, relieved of dead parts.
 //!
 //! Owns the order that makes a commit durable: SST files are synced and ingested first, then one
-//! batch changes the catalogue and is flushed, and only then does the caller delete what became
-//! superfluous.
+//! batch changes the catalogue and is flushed, its number is noted beside the database (see
+//! [`committed`]), and only then does the caller delete what became superfluous.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, FlushOptions, IngestExternalFileOptions,
     IteratorMode, Options, ReadOptions, WriteBatch,
 };
 
-use super::catalogue::{Catalogue, CatalogueBatch};
-use super::{keys, tuning};
+use super::catalogue::{Catalogue, CatalogueBatch, PartEntry};
+use super::{committed, keys, recovery, tuning};
 use crate::error::ErrorKind;
 use crate::model::{Metadata, MetricType, TenantId};
 use crate::storage::head::metadata::Described;
+
+/// Block cache of a database that is only looked at.
+const LOOK_CACHE_BYTES: usize = 1 << 20;
 
 /// What went wrong with the database, while doing what, to which folder.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,18 @@ pub enum LocalError {
     NotDropped { path: PathBuf, part: u64 },
     #[error("the catalogue names part {part}, but {} does not hold it", path.display())]
     MissingPart { path: PathBuf, part: u64 },
+    #[error("part {part} in {} has {found} bytes of SST files instead of {expected}", path.display())]
+    PartBytes { path: PathBuf, part: u64, found: u64, expected: u64 },
+    #[error("catalogue in {} is of commit {catalogue}, metadata of commit {metadata}", path.display())]
+    CommitTorn { path: PathBuf, catalogue: u64, metadata: u64 },
+    #[error("{} is corrupt: {reason}; restore the data directory from a backup", path.display())]
+    Committed { path: PathBuf, reason: String },
+    #[error(
+        "database in {} does not hold commit {commits}, which was finished: {tried}; restore the data directory \
+         from a backup",
+        path.display()
+    )]
+    Lost { path: PathBuf, commits: u64, tried: String },
 }
 
 impl LocalError {
@@ -51,35 +69,88 @@ impl LocalError {
     }
 }
 
+type Families = Vec<ColumnFamilyDescriptor>;
+
+/// Where a database lives.
+#[derive(Clone, Debug)]
+pub struct DatabasePaths {
+    pub database: PathBuf,
+    /// SST files are built here, on the same file system; emptied at start.
+    pub staging: PathBuf,
+    /// The number of the last finished commit, see [`committed`].
+    pub committed: PathBuf,
+}
+
 /// An open database.
 pub struct Database {
     pub(super) db: DB,
     pub(super) sst_options: Options,
     path: PathBuf,
     staging: PathBuf,
+    committed: PathBuf,
+    /// Number of the last commit that was begun. Who holds it keeps others from committing.
+    commits: Mutex<u64>,
     _cache: Cache,
 }
 
+/// While it lives nobody commits.
+pub struct CommitsHeld<'a>(#[expect(dead_code, reason = "held, not read")] MutexGuard<'a, u64>);
+
 impl Database {
-    /// Opens or creates the database in `path`; SST files are built in `staging`, on the same
-    /// file system, which is emptied first.
-    pub fn open(path: &Path, staging: &Path, cache_bytes: usize) -> Result<Self, LocalError> {
-        empty_folder(staging)?;
+    /// Opens or creates the database, after it was proved to hold every finished commit.
+    pub fn open(paths: &DatabasePaths, cache_bytes: usize) -> Result<Self, LocalError> {
+        empty_folder(&paths.staging)?;
+        let finished = committed::read(&paths.committed)?;
+        recovery::prepare(paths, finished)?;
+        let open = |options: Options, families: Families| {
+            DB::open_cf_descriptors(&options, &paths.database, families)
+        };
+        let database = Self::open_with(open, paths, cache_bytes)?;
+        let found = database.commit_numbers()?.0;
+        if found > finished {
+            // The power went between flush and note. Whoever reads the catalogue now acts on it.
+            committed::write(&paths.committed, found)?;
+        }
+        *database.commits.lock() = found;
+        Ok(database)
+    }
+
+    /// Opens a database to look at it; changes none of its files.
+    pub(super) fn open_to_read(path: &Path) -> Result<Self, LocalError> {
+        let paths =
+            DatabasePaths { database: path.to_owned(), staging: PathBuf::new(), committed: PathBuf::new() };
+        let open = |mut options: Options, families: Families| {
+            options.create_if_missing(false);
+            DB::open_cf_descriptors_read_only(&options, path, families, false)
+        };
+        Self::open_with(open, &paths, LOOK_CACHE_BYTES)
+    }
+
+    fn open_with(
+        open: impl FnOnce(Options, Families) -> Result<DB, rocksdb::Error>,
+        paths: &DatabasePaths,
+        cache_bytes: usize,
+    ) -> Result<Self, LocalError> {
         let cache = Cache::new_lru_cache(cache_bytes);
-        let families = [
+        let families = vec![
             ColumnFamilyDescriptor::new("default", tuning::small_family(&cache)),
             ColumnFamilyDescriptor::new(keys::CATALOGUE, tuning::small_family(&cache)),
             ColumnFamilyDescriptor::new(keys::METADATA, tuning::small_family(&cache)),
             ColumnFamilyDescriptor::new(keys::PARTS, tuning::parts_family(&cache)),
         ];
-        let db = DB::open_cf_descriptors(&tuning::database(), path, families).map_err(|source| {
-            LocalError::RocksDb { action: "open database", path: path.to_owned(), source }
+        let path = paths.database.clone();
+        let db = open(tuning::database(), families).map_err(|source| LocalError::RocksDb {
+            action: "open database",
+            path: path.clone(),
+            source,
         })?;
         Ok(Self {
             db,
             sst_options: tuning::parts_family(&cache),
-            path: path.to_owned(),
-            staging: staging.to_owned(),
+            path,
+            staging: paths.staging.clone(),
+            committed: paths.committed.clone(),
+            commits: Mutex::new(0),
             _cache: cache,
         })
     }
@@ -105,14 +176,57 @@ impl Database {
                 Some(b'p') => catalogue.parts.push(self.entry(&key, &value)?),
                 Some(b'l') if key[1..] == *keys::LOCAL_LOG => catalogue.covered = self.entry(&key, &value)?,
                 Some(b't') => catalogue.tombstones.push(self.entry(&key, &value)?),
+                Some(b'c') if *key == *keys::CATALOGUE_COMMIT => {}
                 _ => return Err(self.corrupt(&key, "unknown kind of entry")),
             }
         }
         for row in self.db.iterator_cf(self.family(keys::METADATA), IteratorMode::Start) {
             let (key, value) = row.map_err(self.rocksdb_error("read metadata"))?;
-            catalogue.metadata.push(self.metadata_entry(&key, &value)?);
+            if *key != *keys::METADATA_COMMIT {
+                catalogue.metadata.push(self.metadata_entry(&key, &value)?);
+            }
         }
         Ok(catalogue)
+    }
+
+    /// The last commit that catalogue and metadata hold.
+    fn commit_numbers(&self) -> Result<(u64, u64), LocalError> {
+        let number = |family: &str, key: &[u8]| {
+            let value =
+                self.db.get_cf(self.family(family), key).map_err(self.rocksdb_error("read commit"))?;
+            value.map_or(Ok(0), |value| self.entry(key, &value))
+        };
+        Ok((number(keys::CATALOGUE, keys::CATALOGUE_COMMIT)?, number(keys::METADATA, keys::METADATA_COMMIT)?))
+    }
+
+    /// The last commit, if all that it consists of is there: the same commit in both families, and
+    /// every byte of the SST files of live parts.
+    pub(super) fn whole_commits(&self) -> Result<u64, LocalError> {
+        let path = || self.path.clone();
+        let (commits, metadata) = self.commit_numbers()?;
+        if commits != metadata {
+            return Err(LocalError::CommitTorn { path: path(), catalogue: commits, metadata });
+        }
+        let bytes = self.bytes_by_part()?;
+        for PartEntry { number: part, bytes: expected, .. } in self.catalogue()?.parts {
+            let found = bytes.get(&part).copied().unwrap_or(0);
+            if found != expected {
+                return Err(LocalError::PartBytes { path: path(), part, found, expected });
+            }
+        }
+        Ok(commits)
+    }
+
+    /// Bytes of the SST files of each part.
+    fn bytes_by_part(&self) -> Result<BTreeMap<u64, u64>, LocalError> {
+        let files = self.db.live_files().map_err(self.rocksdb_error("list SST files"))?;
+        let mut bytes = BTreeMap::new();
+        for file in files.iter().filter(|file| file.column_family_name == keys::PARTS) {
+            if let Some(part) = file.start_key.as_deref().and_then(keys::part_of) {
+                *bytes.entry(part).or_default() += file.size as u64;
+            }
+        }
+        Ok(bytes)
     }
 
     fn metadata_entry(&self, key: &[u8], value: &[u8]) -> Result<(TenantId, Described), LocalError> {
@@ -153,8 +267,12 @@ impl Database {
             .map_err(self.rocksdb_error("ingest part"))
     }
 
-    /// Changes the catalogue as one; durable when it returns.
+    /// Changes the catalogue as one; durable and finished when it returns. After an error it is
+    /// unknown whether the change is durable, until another commit has succeeded.
     pub fn commit(&self, batch: &CatalogueBatch) -> Result<(), LocalError> {
+        let mut commits = self.commits.lock();
+        // Also one that fails takes its number: it may be in the memtable, or durable.
+        *commits += 1;
         let (catalogue, metadata) = (self.family(keys::CATALOGUE), self.family(keys::METADATA));
         let json = |value: &dyn erased::Json| value.json();
         let mut write = WriteBatch::default();
@@ -178,10 +296,35 @@ impl Database {
             let value = (described.received_ms, *metric_type as u8, help, unit);
             write.put_cf(metadata, keys::metadata(tenant.as_str(), metric), json(&value));
         }
+        write.put_cf(catalogue, keys::CATALOGUE_COMMIT, json(&*commits));
+        write.put_cf(metadata, keys::METADATA_COMMIT, json(&*commits));
         self.db.write_without_wal(write).map_err(self.rocksdb_error("write catalogue"))?;
         let mut flush = FlushOptions::default();
         flush.set_wait(true);
-        self.db.flush_cfs_opt(&[catalogue, metadata], &flush).map_err(self.rocksdb_error("flush catalogue"))
+        self.db
+            .flush_cfs_opt(&[catalogue, metadata], &flush)
+            .map_err(self.rocksdb_error("flush catalogue"))?;
+        committed::write(&self.committed, *commits)
+    }
+
+    /// Keeps everybody from committing.
+    pub fn hold_commits(&self) -> CommitsHeld<'_> {
+        CommitsHeld(self.commits.lock())
+    }
+
+    /// Copies the database as it stands while commits are held, SST files by links, and proves the copy
+    /// whole. Parts that no commit names may be among it, as garbage. It is not durable yet.
+    pub fn copy_to(&self, copy: &DatabasePaths, _held: &CommitsHeld<'_>) -> Result<(), LocalError> {
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(&copy.database))
+            .map_err(self.rocksdb_error("copy database"))?;
+        // Not the number of the last commit begun: that one may have failed.
+        let finished = committed::read(&self.committed)?;
+        if Self::open_to_read(&copy.database)?.whole_commits()? < finished {
+            let tried = "the copy ends before it".to_owned();
+            return Err(LocalError::Lost { path: copy.database.clone(), commits: finished, tried });
+        }
+        committed::write(&copy.committed, finished)
     }
 
     /// Removes every byte of a part that the catalogue no longer names.
@@ -197,13 +340,8 @@ impl Database {
 
     /// Drops what a crash left behind and checks that every live part is there.
     pub fn drop_garbage(&self, catalogue: &Catalogue) -> Result<u64, LocalError> {
-        let live: std::collections::BTreeSet<u64> = catalogue.parts.iter().map(|part| part.number).collect();
-        let mut present = std::collections::BTreeSet::new();
-        let mut at = 0;
-        while let Some(part) = self.part_at_or_after(at)? {
-            present.insert(part);
-            at = part + 1;
-        }
+        let live: BTreeSet<u64> = catalogue.parts.iter().map(|part| part.number).collect();
+        let present: BTreeSet<u64> = self.parts_on_disk()?.into_iter().collect();
         if let Some(&part) = live.difference(&present).next() {
             return Err(LocalError::MissingPart { path: self.path.clone(), part });
         }
@@ -213,6 +351,15 @@ impl Database {
             dropped += 1;
         }
         Ok(dropped)
+    }
+
+    /// Numbers of the parts that have rows here, whether the catalogue names them or not.
+    pub fn parts_on_disk(&self) -> Result<Vec<u64>, LocalError> {
+        let mut parts = Vec::new();
+        while let Some(part) = self.part_at_or_after(parts.last().map_or(0, |last| last + 1))? {
+            parts.push(part);
+        }
+        Ok(parts)
     }
 
     fn part_at_or_after(&self, part: u64) -> Result<Option<u64>, LocalError> {
@@ -242,7 +389,7 @@ mod erased {
     }
 }
 
-fn empty_folder(path: &Path) -> Result<(), LocalError> {
+pub(super) fn empty_folder(path: &Path) -> Result<(), LocalError> {
     let error = |action| move |source| LocalError::Io { action, path: path.to_owned(), source };
     match std::fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(error("empty")(e)),

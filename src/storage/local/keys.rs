@@ -5,9 +5,11 @@
 //! family catalogue   'p' · part number u64 BE        → PartEntry, JSON
 //!                    'l' · log name                  → covered log files, JSON
 //!                    't' · tombstone id u128 BE      → Tombstone, JSON
+//!                    'c'                             → number of the last commit, JSON
 //! family metadata    tenant · 0x00 · metric family   → Described, JSON
+//!                    0x00                            → number of the last commit, JSON
 //! ```
-//! A tenant name has no zero byte, so the first one ends it.
+//! A tenant name has no zero byte and is not empty, so the first one ends it.
 
 pub const PARTS: &str = "parts";
 pub const CATALOGUE: &str = "catalogue";
@@ -15,6 +17,10 @@ pub const METADATA: &str = "metadata";
 
 /// Name of the one log of an embedded store.
 pub const LOCAL_LOG: &[u8] = b"local";
+
+/// The last commit, in each of the families that a commit changes.
+pub const CATALOGUE_COMMIT: &[u8] = b"c";
+pub const METADATA_COMMIT: &[u8] = b"\0";
 
 pub fn part_prefix(part: u64) -> [u8; 8] {
     part.to_be_bytes()

@@ -2,6 +2,8 @@
 //!
 //! - [`database`]: opening, committing, dropping parts
 //! - [`catalogue`]: which parts live and which log files they cover
+//! - [`committed`], [`recovery`], [`manifest`]: what a start demands of the database, and what it does
+//!   about one that a power cut has left in a state that RocksDB does not open
 //! - [`sst`]: a part's container: sections in SST files, written once, ingested, never rewritten
 //! - [`keys`]: the layout of keys
 //! - [`tuning`]: every option with its reason
@@ -10,10 +12,16 @@
 //! because a commit is flushed before any log file that it covers is deleted.
 
 pub mod catalogue;
+pub mod committed;
 pub mod database;
 mod keys;
+mod manifest;
+mod recovery;
 pub mod sst;
 mod tuning;
 
+#[cfg(test)]
+mod tests;
+
 pub use catalogue::{Catalogue, CatalogueBatch, PartEntry, Tombstone};
-pub use database::{Database, LocalError};
+pub use database::{Database, DatabasePaths, LocalError};

@@ -1,17 +1,21 @@
 //! Power cuts: nothing acknowledged is lost and nothing doubled, at whatever moment the power goes.
 //!
 //! The real server runs under `recorder.c`, which notes every change of its files, RocksDB's own
-//! included, while senders write and epochs are sealed, ingested, committed and their log deleted;
-//! it is killed once in between, so that a start is recorded too. Then the [`disk`] is replayed,
-//! and at each step an image is made of what a power cut would have left ([`disk::Survival`]). On
-//! each image the real server starts and is asked for everything acknowledged before that step.
+//! included, while senders write, epochs are sealed, ingested, committed and their log deleted, and
+//! snapshots are taken; it is killed once in between, so that a start is recorded too. Then the
+//! [`disk`] is replayed, and at each step an image is made of what a power cut would have left
+//! ([`disk::Survival`]). On each image the real server starts and is asked for everything
+//! acknowledged before that step. Some of the starts that had to repair RocksDB's folder are recorded
+//! themselves and cut again ([`again`]); snapshots whose name was answered are served ([`snapshots`]).
 //!
 //! A sender notes the length of the trace after it has read an acknowledgement: what the
 //! acknowledgement relies on was recorded before the server sent it, so it stands before that length.
 //!
 //! `ONGGI_CRASH_IMAGES` bounds the number of images (`make crash-test`: all of them).
 
+mod again;
 mod disk;
+mod snapshots;
 mod steps;
 mod trace;
 
@@ -25,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use disk::{Disk, Survival};
 use steps::{Moment, Step, moments, without_last_log_syncs};
-use trace::{Op, Record};
+use trace::Record;
 
 use super::support::oracle::{Batch, Oracle, Verified};
 use super::support::random::{Random, mix};
@@ -41,6 +45,8 @@ const GOES_ON_EVERY: usize = 8;
 
 const SENDERS: u64 = 3;
 const ROUNDS: u64 = 6;
+/// What the server says when it has repaired its database.
+const REPAIRED: &str = "database is whole again";
 const SELECTOR: &str = "{__name__=~\"crash_.*\"}";
 
 #[test]
@@ -49,7 +55,7 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_step() {
     let directory = directory_in_memory();
     let root = directory.path().canonicalize().unwrap();
     let recorded = record(&root);
-    let moments = moments(&recorded.trace, &mut random).unwrap();
+    let moments = moments(Disk::new(), &recorded.trace, &mut random).unwrap();
     let total = moments.len();
     let (chosen, time) = match std::env::var("ONGGI_CRASH_IMAGES").as_deref() {
         Ok("all") => (moments, Duration::MAX),
@@ -60,7 +66,7 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_step() {
     let examined = examine(&recorded, &chosen, &root, time);
 
     let mut counts: BTreeMap<(Step, &str), usize> = BTreeMap::new();
-    for moment in &examined {
+    for Examined { moment, .. } in &examined {
         *counts.entry((moment.step, moment.survival.name())).or_default() += 1;
     }
     eprintln!(
@@ -72,6 +78,10 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_step() {
     for ((step, survival), count) in &counts {
         eprintln!("crash:   {:<7} {survival:<7} {count}", format!("{step:?}").to_lowercase());
     }
+    let repaired: Vec<&Moment> = examined.iter().filter(|e| e.repaired).map(|e| e.moment).collect();
+    eprintln!("crash:   {} of the starts repaired the database", repaired.len());
+    again::cut_again(&recorded, &repaired, &root, &mut random);
+    snapshots::check(&recorded, &root, &mut random);
     check_that_a_loss_is_noticed(&recorded, &root);
     for step in Step::ALL {
         assert!(chosen.iter().any(|moment| moment.step == step), "no image at the step {step:?}");
@@ -84,6 +94,15 @@ struct Recorded {
     /// Length of the trace when the acknowledgement had arrived, and the request.
     acknowledged: Vec<(u64, Batch)>,
     sent: Vec<Batch>,
+    /// Length of the trace before a snapshot was asked for and after it was answered, and its name.
+    snapshots: Vec<(u64, u64, String)>,
+}
+
+/// An image that the server has started on.
+struct Examined<'a> {
+    moment: &'a Moment,
+    /// The server had to repair its database.
+    repaired: bool,
 }
 
 impl Recorded {
@@ -96,17 +115,20 @@ impl Recorded {
         }
         oracle
     }
+
+    /// The disk as it was after this record.
+    fn disk_at(&self, record: usize) -> Result<Disk, String> {
+        Disk::new().replay(self.trace[..=record].iter().map(|record| &record.op))
+    }
 }
 
 fn record(root: &Path) -> Recorded {
     let (data, trace) = (root.join("recorded"), root.join("trace"));
     fs::create_dir(&data).unwrap();
-    let options = options(&data)
-        .environment("LD_PRELOAD", &compile_recorder(root).display().to_string())
-        .environment("RECORDER_TRACE", &trace.display().to_string())
-        .environment("RECORDER_DIRECTORY", &data.display().to_string());
-    let mut server = Server::start(&options);
+    compile_recorder(root);
+    let mut server = Server::start(&recorded_options(&data, &trace, root));
     let (acknowledged, sent) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let mut snapshots = Vec::new();
     let stop = AtomicBool::new(false);
 
     std::thread::scope(|scope| {
@@ -140,7 +162,14 @@ fn record(root: &Path) -> Recorded {
                 server.kill();
                 server.start_again();
             }
-            server.client().settle().unwrap_or_else(|problem| panic!("{problem}\n{}", server.log_tail()));
+            let client = server.client();
+            client.settle().unwrap_or_else(|problem| panic!("{problem}\n{}", server.log_tail()));
+            if round % 2 == 0 {
+                let trace_bytes = || fs::metadata(&trace).unwrap().len();
+                let before = trace_bytes();
+                let name = client.snapshot(false).unwrap();
+                snapshots.push((before, trace_bytes(), name));
+            }
         }
         // What comes after the last settling is in the log alone.
         std::thread::sleep(Duration::from_millis(250));
@@ -149,8 +178,21 @@ fn record(root: &Path) -> Recorded {
 
     server.kill();
     let trace = trace::read(&trace, &data).unwrap();
-    compare_with_files(&trace, &data);
-    Recorded { trace, acknowledged: acknowledged.into_inner().unwrap(), sent: sent.into_inner().unwrap() }
+    compare_with_files(&Disk::new(), &trace, &data);
+    let (acknowledged, sent) = (acknowledged.into_inner().unwrap(), sent.into_inner().unwrap());
+    Recorded { trace, acknowledged, sent, snapshots }
+}
+
+/// A server whose changes are recorded, once [`compile_recorder`] has made the recorder.
+fn recorded_options(data: &Path, trace: &Path, root: &Path) -> Options {
+    options(data)
+        .environment("LD_PRELOAD", &recorder(root).display().to_string())
+        .environment("RECORDER_TRACE", &trace.display().to_string())
+        .environment("RECORDER_DIRECTORY", &data.display().to_string())
+}
+
+fn recorder(root: &Path) -> PathBuf {
+    root.join("recorder.so")
 }
 
 /// Files with epochs so small that a recording of seconds sees every step several times.
@@ -158,25 +200,20 @@ fn options(data: &Path) -> Options {
     Options::small(data)
 }
 
-fn compile_recorder(target: &Path) -> PathBuf {
+fn compile_recorder(root: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/crash/recorder.c");
-    let library = target.join("recorder.so");
     let output = Command::new("cc")
         .args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"])
-        .args([&library, &source])
+        .args([&recorder(root), &source])
         .args(["-ldl", "-lpthread"])
         .output()
         .expect("a C compiler is part of what building RocksDB needs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    library
 }
 
 /// The recorder has seen everything: replayed in full, the trace gives the files that are there.
-fn compare_with_files(trace: &[Record], data: &Path) {
-    let mut disk = Disk::new();
-    for record in trace {
-        disk.apply(&record.op).unwrap();
-    }
+fn compare_with_files(before: &Disk, trace: &[Record], data: &Path) {
+    let disk = before.clone().replay(trace.iter().map(|record| &record.op)).unwrap();
     let replayed = disk.files(Survival::All);
     let mut there = BTreeMap::new();
     let mut folders = vec![data.to_owned()];
@@ -235,7 +272,7 @@ fn choose(mut moments: Vec<Moment>, count: usize, random: &mut Random) -> Vec<Mo
 }
 
 /// Starts the server on each image; gives those that were looked at within the time.
-fn examine<'a>(recorded: &Recorded, chosen: &'a [Moment], root: &Path, time: Duration) -> Vec<&'a Moment> {
+fn examine<'a>(recorded: &Recorded, chosen: &'a [Moment], root: &Path, time: Duration) -> Vec<Examined<'a>> {
     let started = Instant::now();
     let next = AtomicUsize::new(0);
     let examined = Mutex::new(Vec::new());
@@ -250,13 +287,15 @@ fn examine<'a>(recorded: &Recorded, chosen: &'a [Moment], root: &Path, time: Dur
                         return;
                     }
                     let image = root.join(format!("image-{worker}"));
-                    if let Err(problem) = examine_one(recorded, moment, &image, number % GOES_ON_EVERY == 0) {
-                        // The others need not finish before this is known.
-                        next.store(chosen.len(), Ordering::Relaxed);
-                        panic!("{moment:?}, after {:?}: {problem}", recorded.trace[moment.record].op);
+                    match examine_one(recorded, moment, &image, number % GOES_ON_EVERY == 0) {
+                        Ok(repaired) => examined.lock().unwrap().push(Examined { moment, repaired }),
+                        Err(problem) => {
+                            // The others need not finish before this is known.
+                            next.store(chosen.len(), Ordering::Relaxed);
+                            panic!("{moment:?}, after {:?}: {problem}", recorded.trace[moment.record].op);
+                        }
                     }
                     fs::remove_dir_all(&image).unwrap();
-                    examined.lock().unwrap().push(moment);
                 }
             });
         }
@@ -264,27 +303,27 @@ fn examine<'a>(recorded: &Recorded, chosen: &'a [Moment], root: &Path, time: Dur
     examined.into_inner().unwrap()
 }
 
-fn examine_one(recorded: &Recorded, moment: &Moment, image: &Path, goes_on: bool) -> Result<(), String> {
+/// Starts on the image and verifies it; says whether the database had to be repaired.
+fn examine_one(recorded: &Recorded, moment: &Moment, image: &Path, goes_on: bool) -> Result<bool, String> {
     let oracle = recorded.oracle_at(recorded.trace[moment.last_equal].end);
-    let ops = recorded.trace[..=moment.record].iter().map(|record| &record.op);
-    let mut server = start_on_image(ops, moment.survival, image)?;
+    start_on_image(&recorded.disk_at(moment.record)?, moment.survival, image, oracle, goes_on)
+}
+
+fn start_on_image(
+    disk: &Disk,
+    survival: Survival,
+    image: &Path,
+    oracle: Oracle,
+    goes_on: bool,
+) -> Result<bool, String> {
+    disk.write_image(survival, image).map_err(|error| format!("write the image: {error}"))?;
+    let mut server = Server::spawn(&options(image));
     let examined = verify(&mut server, oracle, goes_on);
     server.kill();
     examined.map_err(|problem| format!("{problem}\n{}", server.log_tail()))?;
-    fs::remove_file(server.log_file()).map_err(|error| error.to_string())
-}
-
-fn start_on_image<'a>(
-    ops: impl Iterator<Item = &'a Op>,
-    survival: Survival,
-    image: &Path,
-) -> Result<Server, String> {
-    let mut disk = Disk::new();
-    for op in ops {
-        disk.apply(op)?;
-    }
-    disk.write_image(survival, image).map_err(|error| format!("write the image: {error}"))?;
-    Ok(Server::spawn(&options(image)))
+    let repaired = server.log().contains(REPAIRED);
+    fs::remove_file(server.log_file()).map_err(|error| error.to_string())?;
+    Ok(repaired)
 }
 
 fn verify(server: &mut Server, oracle: Oracle, goes_on: bool) -> Result<(), String> {
@@ -298,11 +337,12 @@ fn verify(server: &mut Server, oracle: Oracle, goes_on: bool) -> Result<(), Stri
 fn check_that_a_loss_is_noticed(recorded: &Recorded, root: &Path) {
     let ops = without_last_log_syncs(&recorded.trace);
     let oracle = recorded.oracle_at(u64::MAX);
-    let mut server = start_on_image(ops.into_iter(), Survival::Synced, &root.join("lying")).unwrap();
+    let disk = Disk::new().replay(ops).unwrap();
 
-    let problem = verify(&mut server, oracle, false).expect_err("lost syncs of the log go unnoticed");
+    let started = start_on_image(&disk, Survival::Synced, &root.join("lying"), oracle, false);
 
-    assert!(problem.contains("lost"), "{problem}\n{}", server.log_tail());
+    let problem = started.expect_err("lost syncs of the log go unnoticed");
+    assert!(problem.contains("lost"), "{problem}");
 }
 
 /// The recovered server takes more, settles, is killed and starts again: still everything is there.

@@ -26,11 +26,13 @@ pub enum Step {
     Commit,
     /// Log files and dead parts go.
     Delete,
+    /// A snapshot is made.
+    Copy,
 }
 
 impl Step {
-    pub const ALL: [Self; 6] =
-        [Self::Open, Self::Append, Self::Seal, Self::Ingest, Self::Commit, Self::Delete];
+    pub const ALL: [Self; 7] =
+        [Self::Open, Self::Append, Self::Seal, Self::Ingest, Self::Commit, Self::Delete, Self::Copy];
 }
 
 impl Survival {
@@ -54,9 +56,9 @@ pub struct Moment {
     pub survival: Survival,
 }
 
-/// All images worth a look: after every change of names and every sync, and between them.
-pub fn moments(trace: &[Record], random: &mut Random) -> Result<Vec<Moment>, String> {
-    let mut disk = Disk::new();
+/// All images worth a look, of a trace that began on this disk: after every change of names and every
+/// sync, and between them.
+pub fn moments(mut disk: Disk, trace: &[Record], random: &mut Random) -> Result<Vec<Moment>, String> {
     let mut stepper = Stepper::default();
     let mut moments: Vec<Moment> = Vec::new();
     let mut known: HashMap<(Survival, Identity), usize> = HashMap::new();
@@ -138,7 +140,7 @@ impl Stepper {
                 self.of_path(&path)
             }
             // RocksDB moves an ingested file by a link, or by a rename.
-            Op::Link { to, .. } | Op::Rename { to, .. } if is_sst(to) => {
+            Op::Link { to, .. } | Op::Rename { to, .. } if to.starts_with("db") && is_sst(to) => {
                 self.database_step = Some(Step::Ingest);
                 Step::Ingest
             }
@@ -157,6 +159,9 @@ impl Stepper {
     }
 
     fn of_path(&mut self, path: &Path) -> Step {
+        if path.starts_with("snapshots") {
+            return Step::Copy;
+        }
         if path.starts_with("log") {
             return Step::Append;
         }

@@ -117,6 +117,15 @@ impl Client {
         }
     }
 
+    /// Takes a snapshot; gives its name.
+    pub fn snapshot(&self, skip_head: bool) -> Result<String, String> {
+        let response = self.post(&format!("/api/v1/admin/tsdb/snapshot?skip_head={skip_head}"), &[], &[])?;
+        match response.status {
+            200 => Ok(response.json()["data"]["name"].as_str().ok_or("a snapshot without a name")?.to_owned()),
+            status => Err(format!("snapshot: status {status}, {:.300}", response.text())),
+        }
+    }
+
     /// The value of a series without labels, or the sum over its labels, on `/metrics`.
     pub fn metric(&self, name: &str) -> Result<f64, String> {
         let response = self.get("/metrics")?;

@@ -73,6 +73,12 @@ impl Oracle {
         compare(&answer, &before, &growing.lock().unwrap())
     }
 
+    /// Compares a copy that was taken while senders went on: it must hold what `self` saw acknowledged
+    /// before, and may hold what `after` saw sent.
+    pub fn verify_copy(&self, after: &Self, client: &Client, selector: &str) -> Result<Verified, String> {
+        compare(&self.ask(client, selector)?, self, after)
+    }
+
     /// The raw samples of `selector` over all times that were sent.
     fn ask(&self, client: &Client, selector: &str) -> Result<Vec<Answered>, String> {
         let times = || self.series.values().flat_map(BTreeMap::keys).copied();

@@ -5,9 +5,10 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test]
-async fn both_are_closed_by_default() {
+async fn all_are_closed_by_default() {
     let server = TestServer::with_samples(&[]).await;
     assert_eq!(server.post_form("/api/v1/admin/tsdb/delete_series", "match[]=load").await.status, 403);
+    assert_eq!(server.post_form("/api/v1/admin/tsdb/snapshot", "").await.status, 403);
     assert_eq!(server.post_form("/-/quit", "").await.status, 403);
     assert!(!server.state.quit.is_cancelled());
     let left = server.get("/api/v1/series?match[]=load").await.json();
@@ -30,6 +31,29 @@ async fn deleted_series_are_gone_at_once_and_others_stay() {
         .map(|points| points.iter().map(|point| point["metric"]["instance"].clone()).collect())
         .unwrap_or_default();
     assert_eq!(instances, [json!("b"), json!("c")]);
+}
+
+#[tokio::test]
+async fn a_snapshot_answers_its_name_and_stands_below_the_data() {
+    let server = TestServer::with_samples(&[("web.enable-admin-api", "true")]).await;
+    let snapshot = "/api/v1/admin/tsdb/snapshot";
+    let refused = server.post_form(snapshot, "skip_head=perhaps").await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(
+        refused.json()["error"],
+        "invalid parameter \"skip_head\": unable to parse boolean: strconv.ParseBool: parsing \"perhaps\": \
+         invalid syntax"
+    );
+
+    for form in ["", "skip_head=true"] {
+        let answered = server.post_form(snapshot, form).await;
+        assert_eq!(answered.status, 200, "{}", answered.text());
+        let name = answered.json()["data"]["name"].as_str().expect("a name").to_owned();
+        assert!(name.starts_with("20231114T221320Z-"), "{name}");
+        let folder = server.state.config.storage.path.join("snapshots").join(name);
+        assert!(folder.join("FORMAT").exists() && folder.join("db").exists());
+        assert_eq!(folder.join("log").read_dir().expect("log").count(), usize::from(form.is_empty()));
+    }
 }
 
 #[tokio::test]

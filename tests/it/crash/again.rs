@@ -1,0 +1,48 @@
+//! The power goes, comes back, and goes again while the server repairs what the first time has left.
+//!
+//! A start that repairs the database is recorded as the first life was, on the image that needed it,
+//! and each of its steps gives images again. What was acknowledged before the first cut must be there
+//! after the second.
+
+use std::fs;
+use std::path::Path;
+
+use super::disk::Disk;
+use super::steps::{Moment, moments};
+use super::{Recorded, compare_with_files, recorded_options, start_on_image, trace};
+use crate::support::random::Random;
+use crate::support::server::Server;
+
+/// Repairs that are cut again, and images of each.
+const REPAIRS: usize = 3;
+const IMAGES: usize = 12;
+
+pub fn cut_again(recorded: &Recorded, repaired: &[&Moment], root: &Path, random: &mut Random) {
+    for (number, moment) in repaired.iter().rev().take(REPAIRS).enumerate() {
+        let disk = recorded.disk_at(moment.record).unwrap().after_power_cut(moment.survival);
+        let oracle = recorded.oracle_at(recorded.trace[moment.last_equal].end);
+        let trace = record_start(&disk, moment, &root.join(format!("again-{number}")), root);
+        let mut images = moments(disk.clone(), &trace, random).unwrap();
+        random.shuffle(&mut images);
+        for image in images.iter().take(IMAGES) {
+            let cut = disk.clone().replay(trace[..=image.record].iter().map(|record| &record.op)).unwrap();
+            let folder = root.join("again");
+            if let Err(problem) = start_on_image(&cut, image.survival, &folder, oracle.clone(), false) {
+                panic!("{moment:?}, then {image:?}, after {:?}: {problem}", trace[image.record].op);
+            }
+            fs::remove_dir_all(&folder).unwrap();
+        }
+    }
+}
+
+/// Starts the recorded server on the disk until it is ready.
+fn record_start(disk: &Disk, moment: &Moment, data: &Path, root: &Path) -> Vec<trace::Record> {
+    disk.write_image(moment.survival, data).unwrap();
+    let trace = data.with_extension("trace");
+    let mut server = Server::start(&recorded_options(data, &trace, root));
+    server.kill();
+    let trace = trace::read(&trace, data).unwrap();
+    compare_with_files(disk, &trace, data);
+    fs::remove_dir_all(data).unwrap();
+    trace
+}
