@@ -48,6 +48,16 @@ kill-test: setup ## 100 × SIGKILL under load: every acknowledged sample is ther
 crash-test: setup ## power cuts: every crash image of a recorded run, in every model
 	ONGGI_CRASH_IMAGES=$${ONGGI_CRASH_IMAGES:-all} cargo test --release --locked --test it -- crash:: --nocapture --test-threads=1
 
+.PHONY: memory-test
+memory-test: setup ## ten heavy queries over 30 days beside ingestion: resident memory within 512 MiB
+	ONGGI_MEMORY_MIB=$${ONGGI_MEMORY_MIB:-512} ONGGI_MEMORY_SERIES=$${ONGGI_MEMORY_SERIES:-2000} \
+	ONGGI_MEMORY_STEP_SECONDS=$${ONGGI_MEMORY_STEP_SECONDS:-60} ONGGI_MEMORY_SECONDS=$${ONGGI_MEMORY_SECONDS:-180} \
+	cargo test --release --locked --test it -- memory:: --nocapture --test-threads=1
+
+.PHONY: monstrous
+monstrous: setup ## how long small queries take alone and beside monstrous ones
+	cargo test --release --locked --test it -- isolation::measure --ignored --nocapture --test-threads=1
+
 .PHONY: fuzz
 fuzz: setup ## damaged and hostile bytes for every decoder, for FUZZ_SECONDS each (default 60)
 	ONGGI_FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --release --locked --lib fuzz -- --ignored --nocapture --test-threads=1

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::memory::MemoryBudget;
 use crate::model::regex::RegexError;
 use crate::promql::{Engine, EngineOptions};
+use crate::server::active_queries::ActiveQueries;
 use crate::server::auth::Door;
 use crate::server::limits::{self, rate::Rates};
 use crate::server::live_file::LiveFile;
@@ -172,6 +173,7 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
         Arc::clone(&metrics),
     )
     .map_err(AppError::Threads)?;
+    let active_queries = ActiveQueries::open(&config.storage.path, config.query.concurrency_max);
     let engine = Engine::new(EngineOptions {
         lookback_delta_ms: config.query.lookback_delta_ms,
         max_samples: config.query.samples_max as u64,
@@ -188,6 +190,7 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
         storage,
         engine,
         queries,
+        active_queries,
         metrics,
         memory,
         clock,

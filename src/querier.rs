@@ -8,11 +8,12 @@
 //! on query threads, never on the async runtime.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::chunk::histograms::cells;
 use crate::error::ErrorKind;
 use crate::memory::{MemoryBudget, MemoryExhausted, MemoryLease};
 use crate::model::{Exemplar, Histogram, Labels, Matcher, Metadata, TimeRange};
@@ -54,6 +55,19 @@ pub struct Series {
     pub histograms: Vec<HistogramPoint>,
 }
 
+impl Series {
+    /// Memory that it takes.
+    pub fn bytes(&self) -> u64 {
+        let floats = self.timestamps_ms.capacity() + self.values.capacity() + self.starts_ms.capacity();
+        let histograms: usize = self
+            .histograms
+            .iter()
+            .map(|point| size_of::<HistogramPoint>() + size_of::<Histogram>() + 8 * cells(&point.histogram))
+            .sum();
+        (size_of::<Self>() + self.labels.as_bytes().len() + 8 * floats + histograms) as u64
+    }
+}
+
 /// A histogram at a time.
 #[derive(Clone, Debug)]
 pub struct HistogramPoint {
@@ -70,7 +84,8 @@ pub struct ExemplarSeries {
     pub exemplars: Vec<Exemplar>,
 }
 
-/// Series in order of their labels.
+/// Series in order of their labels. What a series takes ([`Series::bytes`]) is reserved with the
+/// guard when it is handed out: whoever lets go of it before the query's end may release that.
 pub type SeriesIter<'a> = Box<dyn Iterator<Item = Result<Series, QueryError>> + Send + 'a>;
 
 /// What storage can be asked, by one tenant. Matcher sets are alternatives; none at all means
@@ -150,6 +165,10 @@ impl QueryError {
     }
 }
 
+/// The least and the most of [`QueryGuard::batch_bytes`]. Below, reading series by series costs more
+/// than it saves; above, nothing becomes faster.
+const BATCH_BYTES: (u64, u64) = (256 << 10, 32 << 20);
+
 /// Deadline, cancellation and memory of one query. Shared by everything that works for it.
 #[derive(Debug)]
 pub struct QueryGuard {
@@ -158,12 +177,19 @@ pub struct QueryGuard {
     memory: Arc<MemoryBudget>,
     /// What this query has leased; given back as a whole when it ends.
     lease: Mutex<Option<MemoryLease>>,
+    peak_bytes: AtomicU64,
 }
 
 impl QueryGuard {
     /// `memory` is this query's own budget: a share of that of all queries.
     pub fn new(deadline: Option<Instant>, memory: Arc<MemoryBudget>) -> Self {
-        Self { deadline, canceled: AtomicBool::new(false), memory, lease: Mutex::new(None) }
+        Self {
+            deadline,
+            canceled: AtomicBool::new(false),
+            memory,
+            lease: Mutex::new(None),
+            peak_bytes: AtomicU64::new(0),
+        }
     }
 
     /// No deadline, no limit: for tests.
@@ -193,6 +219,8 @@ impl QueryGuard {
             Some(lease) => lease.grow(bytes)?,
             None => *lease = Some(self.memory.lease(bytes)?),
         }
+        let leased = lease.as_ref().map_or(0, MemoryLease::bytes);
+        self.peak_bytes.fetch_max(leased, Ordering::Relaxed);
         Ok(())
     }
 
@@ -205,5 +233,26 @@ impl QueryGuard {
 
     pub fn reserved_bytes(&self) -> u64 {
         self.lease.lock().as_ref().map_or(0, MemoryLease::bytes)
+    }
+
+    /// Reserves or releases what is missing to, or too much for, `bytes` in all: for whoever knows
+    /// exactly what is left of work in which several others have reserved.
+    pub fn reserve_exactly(&self, bytes: u64) -> Result<(), QueryError> {
+        let reserved = self.reserved_bytes();
+        if reserved > bytes {
+            self.release(reserved - bytes);
+        }
+        self.reserve(bytes.saturating_sub(reserved))
+    }
+
+    /// Most that this query had reserved at one time.
+    pub fn peak_bytes(&self) -> u64 {
+        self.peak_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that a batch of series may take: a small part of what the query may hold, so that
+    /// several batches on their way from storage to the answer fit beside each other.
+    pub fn batch_bytes(&self) -> u64 {
+        (self.memory.limit_bytes() / 32).clamp(BATCH_BYTES.0, BATCH_BYTES.1)
     }
 }

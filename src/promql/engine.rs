@@ -6,7 +6,7 @@ use super::annotations::Annotations;
 use super::error::{PromqlError, Result};
 use super::histogram::Edition;
 use super::limits::SampleMeter;
-use super::operators::column::{Cell, SeriesColumn, drop_metric_name};
+use super::operators::column::{Cell, SeriesColumn, drop_metric_name, is_absent};
 use super::operators::evaluator::{Evaluator, Settings};
 use super::operators::fetch::Fetched;
 use super::operators::merge::{has_duplicates, merge_same_labels};
@@ -14,6 +14,7 @@ use super::operators::step_grid::StepGrid;
 use super::plan::{Plan, lower};
 use super::syntax::{Expr, ParseOptions, ValueType, parse, resolve_durations};
 use super::value::{MatrixSeries, PointValue, QueryOutput, QueryStats, Value, VectorPoint};
+use super::workers::Workers;
 use crate::querier::{Querier, QueryGuard};
 
 /// Nodes on top of each other that fit any thread's stack.
@@ -34,7 +35,7 @@ pub struct EngineOptions {
     pub experimental_functions: bool,
     /// Step of subqueries that name none.
     pub default_subquery_step_ms: i64,
-    /// Threads that share the work of large queries; 1 for none beside the caller's own.
+    /// Threads that share the work of a large query: the caller's own and those that help it.
     pub parallelism: usize,
     /// Which Prometheus decides where releases differ.
     pub edition: Edition,
@@ -69,22 +70,13 @@ pub struct QueryOptions {
 /// Evaluates queries. Shared by all of them.
 pub struct Engine {
     options: EngineOptions,
-    pool: Option<rayon::ThreadPool>,
+    workers: Option<Workers>,
 }
 
 impl Engine {
     pub fn new(options: EngineOptions) -> Self {
-        let pool = match options.parallelism {
-            0 | 1 => None,
-            // Without threads of their own queries are only slower.
-            threads => rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|number| format!("promql-{number}"))
-                .build()
-                .inspect_err(|error| tracing::warn!(%error, "queries run without threads of their own"))
-                .ok(),
-        };
-        Self { options, pool }
+        let workers = Workers::start(options.parallelism.saturating_sub(1));
+        Self { options, workers }
     }
 
     pub fn options(&self) -> &EngineOptions {
@@ -196,7 +188,7 @@ impl Engine {
             fetched,
             querier,
             guard,
-            pool: self.pool.as_ref(),
+            workers: self.workers.as_ref(),
             meter: SampleMeter::new(self.options.max_samples),
             annotations: Annotations::default(),
         };
@@ -248,6 +240,7 @@ fn evaluate(evaluator: &Evaluator<'_>, plan: &Plan, task: &Task<'_>) -> Result<V
         (ValueType::Scalar, false) => {
             let floats = evaluator.scalar(root, grid)?;
             evaluator.meter.hold(floats.len() as u64)?;
+            evaluator.guard.reserve(16 * floats.len() as u64)?;
             let floats = grid.times().zip(floats).collect();
             Ok(Value::Matrix(vec![MatrixSeries { floats, ..MatrixSeries::default() }]))
         }
@@ -261,7 +254,7 @@ fn evaluate(evaluator: &Evaluator<'_>, plan: &Plan, task: &Task<'_>) -> Result<V
                 }
                 return Ok(Value::Vector(columns.into_iter().filter_map(|c| point(c, grid)).collect()));
             }
-            Ok(Value::Matrix(columns.into_iter().filter_map(|c| matrix_series(c, grid)).collect()))
+            Ok(Value::Matrix(matrix(evaluator, columns, grid)?))
         }
     }
 }
@@ -290,8 +283,34 @@ fn point(column: SeriesColumn, grid: &StepGrid) -> Option<VectorPoint> {
     Some(VectorPoint { labels: column.labels, timestamp_ms: grid.start_ms, value })
 }
 
-fn matrix_series(column: SeriesColumn, grid: &StepGrid) -> Option<MatrixSeries> {
-    let mut series = MatrixSeries::default();
+/// The columns as what is answered; what that takes more is leased, series by series.
+fn matrix(
+    evaluator: &Evaluator<'_>,
+    columns: Vec<SeriesColumn>,
+    grid: &StepGrid,
+) -> Result<Vec<MatrixSeries>> {
+    let mut matrix = Vec::with_capacity(columns.len());
+    for column in columns {
+        evaluator.guard.check()?;
+        let floats = column.floats.iter().filter(|value| !is_absent(**value)).count();
+        let histograms = column.histograms.iter().flatten().flatten().count();
+        let (of_column, points) = (column.floats.capacity() * 8, 16 * (floats + histograms));
+        evaluator.guard.reserve(points as u64)?;
+        if floats + histograms > 0 {
+            matrix.push(matrix_series(column, grid, floats, histograms));
+        }
+        evaluator.guard.release(of_column as u64);
+    }
+    Ok(matrix)
+}
+
+/// A series of so many points.
+fn matrix_series(column: SeriesColumn, grid: &StepGrid, floats: usize, histograms: usize) -> MatrixSeries {
+    let mut series = MatrixSeries {
+        floats: Vec::with_capacity(floats),
+        histograms: Vec::with_capacity(histograms),
+        ..MatrixSeries::default()
+    };
     for (step, time_ms) in grid.times().enumerate() {
         match column.cell(step) {
             Cell::Absent => {}
@@ -300,5 +319,5 @@ fn matrix_series(column: SeriesColumn, grid: &StepGrid) -> Option<MatrixSeries> 
         }
     }
     series.labels = column.labels;
-    (!series.floats.is_empty() || !series.histograms.is_empty()).then_some(series)
+    series
 }

@@ -21,6 +21,7 @@ pub mod syntax;
 #[cfg(test)]
 mod testing;
 pub mod value;
+pub mod workers;
 
 pub use engine::{Engine, EngineOptions, QueryOptions};
 pub use error::PromqlError;

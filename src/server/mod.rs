@@ -6,8 +6,10 @@
 //! [`error`]. [`state`] is what all handlers share.
 //!
 //! [`auth`] decides who may do what, and whose data a request means; [`limits`] how much of it.
-//! Both follow files by [`live_file`]; [`tls`] is the handshake.
+//! Both follow files by [`live_file`]; [`tls`] is the handshake. [`slow_queries`] are logged;
+//! [`active_queries`] are noted, in case the process does not outlive one.
 
+pub mod active_queries;
 pub mod api;
 pub mod auth;
 pub mod body;
@@ -20,6 +22,7 @@ pub mod live_file;
 pub mod middleware;
 pub mod query_pool;
 pub mod router;
+pub mod slow_queries;
 pub mod state;
 #[cfg(test)]
 mod testing;

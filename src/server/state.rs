@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::active_queries::ActiveQueries;
 use super::auth::Door;
 use super::error::ApiResult;
 use super::limits::querier::RangeLimited;
@@ -30,6 +31,7 @@ pub struct ServerState {
     pub storage: Storage,
     pub engine: Engine,
     pub queries: QueryPool,
+    pub active_queries: ActiveQueries,
     /// The file of `--web.config.file`.
     pub door: Arc<LiveFile<Door>>,
     /// The file of `--limits.file`.
@@ -63,7 +65,8 @@ impl MemoryShares {
     pub fn of(whole: Arc<MemoryBudget>) -> Self {
         let percent = |percent: u64| whole.limit_bytes() / 100 * percent;
         let writes = whole.share("requests", percent(15));
-        let queries = whole.share("queries", percent(30));
+        // Monstrous queries leave a tenth for small ones.
+        let queries = whole.share_keeping("queries", percent(30), percent(3), percent(1) / 4);
         Self { whole, writes, queries }
     }
 }

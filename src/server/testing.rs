@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::active_queries::ActiveQueries;
 use super::auth::Door;
 use super::limits::{self, rate::Rates};
 use super::live_file::LiveFile;
@@ -94,6 +95,7 @@ impl TestServer {
             storage,
             engine: Engine::new(EngineOptions::default()),
             queries: QueryPool::start(pool, Arc::clone(&metrics)).expect("threads start"),
+            active_queries: ActiveQueries::open(folder.path(), config.query.concurrency_max),
             metrics,
             memory,
             clock,

@@ -8,6 +8,8 @@
 //! db/         RocksDB: parts and catalogue
 //! staging/    SST files under construction; emptied at start
 //! snapshots/  a data directory each, see [`super::snapshot`]; there once one was asked for
+//! queries.active
+//!             the server's note of the queries in flight; no data, may be deleted at any time
 //! ```
 //! Owns creation and recognition. Everything unknown is refused by name rather than overwritten.
 
@@ -24,7 +26,8 @@ use super::local::{DatabasePaths, committed};
 pub const FORMAT: u32 = 1;
 
 /// Entries of a data directory; `lost+found` stands in the root of many a volume.
-const KNOWN: [&str; 8] = ["FORMAT", "LOCK", "COMMITTED", "log", "db", "staging", "snapshots", "lost+found"];
+const KNOWN: [&str; 9] =
+    ["FORMAT", "LOCK", "COMMITTED", "log", "db", "staging", "snapshots", "queries.active", "lost+found"];
 
 /// Files that are replaced as a whole, by way of a temporary one that a crash may leave behind.
 const REPLACED: [&str; 2] = ["FORMAT", "COMMITTED"];

@@ -2,7 +2,8 @@
 //!
 //! Finds the series first (registry and part indexes), then reads them in batches in order of
 //! their labels, so that a part is scanned along its own row order and memory stays bounded by a
-//! batch. Every piece of a series, from whichever epoch or part, goes through one join.
+//! batch. How many series that is follows from what those before took. Every piece of a series,
+//! from whichever epoch or part, goes through one join.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,10 +13,13 @@ use super::head::{Series as HeadSeries, SeriesId};
 use super::join::SampleColumns;
 use super::part::RowSamples;
 use super::view::View;
-use crate::model::{Exemplar, FloatSample, Labels, Matcher, Metadata, TenantId, TimeRange};
-use crate::querier::{ExemplarSeries, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter};
+use crate::model::{Exemplar, FloatSample, Labels, Matcher, Metadata, ResetHint, TenantId, TimeRange};
+use crate::querier::{
+    ExemplarSeries, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
+};
 
-/// Series read at a time.
+/// Series read at a time: at first, while nobody knows how long they are, and at most.
+const FIRST_BATCH_SERIES: usize = 8;
 const BATCH_SERIES: usize = 512;
 
 /// Answers for one tenant.
@@ -86,7 +90,21 @@ impl TenantQuerier {
         Ok((view, found))
     }
 
-    /// Reads one batch of series.
+    /// Reads one batch of series; what they take is what stays reserved.
+    fn read_leased(
+        &self,
+        view: &View,
+        batch: &[Found],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<Series>, QueryError> {
+        let before = guard.reserved_bytes();
+        let series = self.read(view, batch, range, guard)?;
+        guard.reserve_exactly(before + series.iter().map(Series::bytes).sum::<u64>())?;
+        Ok(series)
+    }
+
+    /// Reads one batch of series. Reserves for all that it takes meanwhile.
     fn read(
         &self,
         view: &View,
@@ -113,7 +131,6 @@ impl TenantQuerier {
                 let at = wanted[wanted.partition_point(|(r, _)| *r < row)].1;
                 self.hide(view, &batch[at].labels, last_file, &mut samples);
                 if !samples.is_empty() {
-                    guard.reserve(piece_bytes(&samples))?;
                     pieces[at].push(samples);
                 }
                 Ok(())
@@ -137,7 +154,12 @@ impl TenantQuerier {
         }
         let mut answer = Vec::with_capacity(batch.len());
         for (found, pieces) in batch.iter().zip(pieces) {
-            let joined = join_pieces(pieces);
+            // Several pieces are copied into one.
+            let copied = if pieces.len() > 1 { pieces.iter().map(piece_bytes).sum() } else { 0 };
+            guard.reserve(copied)?;
+            let mut joined = join_pieces(pieces);
+            drop_claims(&mut joined.histograms);
+            guard.release(copied);
             if !joined.is_empty() {
                 answer.push(Series {
                     labels: found.labels.clone(),
@@ -199,6 +221,7 @@ impl Querier for TenantQuerier {
         let (view, found) = self.find(&request.matchers, range, guard)?;
         let mut ready: std::vec::IntoIter<Series> = Vec::new().into_iter();
         let mut at = 0;
+        let mut size = FIRST_BATCH_SERIES;
         let mut failed = false;
         Ok(Box::new(std::iter::from_fn(move || {
             loop {
@@ -208,9 +231,12 @@ impl Querier for TenantQuerier {
                 if failed || at >= found.len() {
                     return None;
                 }
-                let end = (at + BATCH_SERIES).min(found.len());
-                match self.read(&view, &found[at..end], range, guard) {
-                    Ok(batch) => ready = batch.into_iter(),
+                let end = (at + size).min(found.len());
+                match self.read_leased(&view, &found[at..end], range, guard) {
+                    Ok(batch) => {
+                        size = next_batch_series(&batch, size, guard.batch_bytes() / 2);
+                        ready = batch.into_iter();
+                    }
                     Err(error) => {
                         failed = true;
                         return Some(Err(error));
@@ -236,7 +262,9 @@ impl Querier for TenantQuerier {
             }
             // With deletions in force a series counts only if something of it is left.
             for batch in found.chunks(BATCH_SERIES) {
+                let before = guard.reserved_bytes();
                 all.extend(self.read(&view, batch, range, guard)?.into_iter().map(|series| series.labels));
+                guard.reserve_exactly(before)?;
             }
         }
         Ok(all.into_iter().collect())
@@ -336,11 +364,22 @@ pub(super) fn sort_exemplars(exemplars: &mut Vec<Exemplar>) {
     exemplars.dedup();
 }
 
+/// How many series to read after a batch of `size`: as many as `bytes_max` holds if they are like
+/// the longest of it, but not many more at once.
+fn next_batch_series(batch: &[Series], size: usize, bytes_max: u64) -> usize {
+    let longest = batch.iter().map(Series::bytes).max().unwrap_or(0).max(1);
+    let fitting = usize::try_from(bytes_max / longest).unwrap_or(usize::MAX);
+    fitting.clamp(1, BATCH_SERIES.min(size * 8))
+}
+
 /// Joins the pieces of one series. Pieces that follow each other in time, the usual case, are
 /// only strung together.
 fn join_pieces(mut pieces: Vec<RowSamples>) -> RowSamples {
     if pieces.len() <= 1 {
-        return pieces.pop().unwrap_or_default();
+        let mut only = pieces.pop().unwrap_or_default();
+        only.timestamps_ms.shrink_to_fit();
+        only.values.shrink_to_fit();
+        return only;
     }
     pieces.sort_by_key(first_ms);
     let apart = pieces.windows(2).all(|pair| last_ms(&pair[0]) < first_ms(&pair[1]));
@@ -358,8 +397,12 @@ fn join_pieces(mut pieces: Vec<RowSamples>) -> RowSamples {
 
 fn concatenate(pieces: Vec<RowSamples>) -> RowSamples {
     let any_start = pieces.iter().any(|piece| !piece.starts_ms.is_empty());
+    let samples = pieces.iter().map(|piece| piece.timestamps_ms.len()).sum::<usize>();
     let mut pieces = pieces.into_iter();
     let mut all = pieces.next().unwrap_or_default();
+    let more = samples - all.timestamps_ms.len();
+    all.timestamps_ms.reserve_exact(more);
+    all.values.reserve_exact(more);
     if any_start && all.starts_ms.is_empty() {
         all.starts_ms.resize(all.timestamps_ms.len(), 0);
     }
@@ -391,6 +434,16 @@ fn floats_of(piece: &RowSamples) -> impl Iterator<Item = FloatSample> + '_ {
         start_ms: piece.starts_ms.get(at).copied().unwrap_or(0),
         value: *value,
     })
+}
+
+/// Forgets what senders claim about counter resets, as Prometheus does: samples come in any order,
+/// and whether a counter was reset is seen by comparing neighbours. That it is a gauge stays.
+fn drop_claims(histograms: &mut [HistogramPoint]) {
+    for point in histograms {
+        if matches!(point.histogram.reset_hint, ResetHint::Reset | ResetHint::NotReset) {
+            Arc::make_mut(&mut point.histogram).reset_hint = ResetHint::Unknown;
+        }
+    }
 }
 
 /// Columns of joined samples.

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::memory::MemoryBudget;
 use crate::model::series_batch::HistogramSample;
 use crate::model::time::{DAY_MS, HOUR_MS, YEAR_MS};
 use crate::model::{
@@ -456,4 +457,67 @@ proptest! {
         }
         prop_assert_eq!(bits(&store.select(&[], TimeRange::ALL)), want);
     }
+}
+
+#[test]
+fn what_senders_claim_about_resets_is_not_handed_on_but_that_a_gauge_is_one() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    let hints = [ResetHint::Unknown, ResetHint::Reset, ResetHint::NotReset, ResetHint::Gauge];
+    let samples: Vec<HistogramSample> = hints
+        .iter()
+        .zip(NOW_MS..)
+        .map(|(hint, timestamp_ms)| {
+            let histogram = Histogram { reset_hint: *hint, ..histogram(1.0) };
+            HistogramSample { timestamp_ms, start_ms: 0, histogram }
+        })
+        .collect();
+    let mut news = batch();
+    news.push_owned(&labels("latency", "a"), &[], &samples, &[]);
+    store.append(news);
+    let hints_read = || -> Vec<ResetHint> {
+        let read = store.select(&[Matcher::equal("__name__", "latency")], TimeRange::ALL);
+        read[0].histograms.iter().map(|point| point.histogram.reset_hint).collect()
+    };
+
+    let in_memory = hints_read();
+    store.settle();
+
+    let want = [ResetHint::Unknown, ResetHint::Unknown, ResetHint::Unknown, ResetHint::Gauge];
+    assert_eq!((in_memory.as_slice(), hints_read().as_slice()), (&want[..], &want[..]));
+    store.close();
+}
+
+#[test]
+fn a_reader_that_lets_go_holds_a_batch_and_not_the_whole_answer() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    let samples: Vec<FloatSample> = (0..2_000).map(|i| float(NOW_MS - i, i as f64)).collect();
+    for instance in 0..100 {
+        let mut news = batch();
+        news.push_owned(&labels("long", &format!("{instance:03}")), &samples, &[], &[]);
+        store.append(news);
+        if instance % 40 == 0 {
+            store.settle();
+        }
+    }
+    let querier = store.querier("anonymous");
+    let request = SelectRequest {
+        matchers: vec![Matcher::equal("__name__", "long")],
+        range: TimeRange::ALL,
+        hints: SelectHints::default(),
+    };
+    let guard = QueryGuard::new(None, MemoryBudget::new("query", 2 << 20));
+
+    let mut read = 0;
+    for series in querier.select(&request, &guard).expect("selected") {
+        let series = series.expect("a batch fits");
+        assert!(guard.reserved_bytes() >= series.bytes());
+        read += series.values.len();
+        guard.release(series.bytes());
+    }
+
+    assert_eq!(read, 200_000, "3.2 MB went through");
+    assert!(guard.reserved_bytes() < 100_000, "{} bytes stay", guard.reserved_bytes());
+    store.close();
 }

@@ -4,6 +4,8 @@
 //! - [`kill`], [`crash`]: what was acknowledged survives SIGKILL and power cuts
 //! - [`snapshot`]: a copy that is served beside the original
 //! - [`backlog`], [`equivalence`]: any order, any batching, both protocols
+//! - [`grafana`]: what its data source asks
+//! - [`isolation`], [`memory`]: one query beside others, all of them within a limit of memory
 //! - [`hostile`], [`drain`], [`overload`], [`full_disk`], [`directories`]: the bad days
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
 //! - [`floors`]: which file may import which
@@ -18,8 +20,11 @@ mod drain;
 mod equivalence;
 mod floors;
 mod full_disk;
+mod grafana;
 mod hostile;
+mod isolation;
 mod kill;
+mod memory;
 mod overload;
 mod prometheus;
 mod smoke;

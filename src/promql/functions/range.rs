@@ -116,7 +116,7 @@ pub fn evaluate(
     call: &RangeCall<'_>,
     samples: &Samples,
     grid: &StepGrid,
-    spec: &WindowSpec,
+    spec: &WindowSpec<'_>,
     notes: &mut Notes,
 ) -> Result<Evaluated> {
     use RangeFunction as F;
@@ -279,7 +279,7 @@ fn rate_of(
     series: &mut SeriesCall<'_>,
     samples: &Samples,
     grid: &StepGrid,
-    spec: &WindowSpec,
+    spec: &WindowSpec<'_>,
     kind: rate::RateKind,
 ) -> Evaluated {
     if spec.extension != Extension::None {

@@ -76,6 +76,20 @@ impl Accumulator {
         (size_of::<Self>() + folding.steps * per_step) as u64
     }
 
+    /// Bytes by which the group grows when it folds a series.
+    pub fn growth_bytes(&self, series: &SeriesColumn) -> u64 {
+        match self.folding.op {
+            // Lists of values grow by doubling.
+            AggregateOp::Quantile => series.floats.iter().filter(|v| !is_absent(**v)).count() as u64 * 16,
+            AggregateOp::Sum | AggregateOp::Avg
+                if series.histograms.is_some() && self.histograms.is_none() =>
+            {
+                series.bytes() + (self.folding.steps * size_of::<HistogramState>()) as u64
+            }
+            _ => 0,
+        }
+    }
+
     pub fn fold(&mut self, series: &SeriesColumn, notes: &mut Notes) {
         self.drop_name |= series.drop_name;
         let op = self.folding.op;

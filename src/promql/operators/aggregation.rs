@@ -1,8 +1,8 @@
 //! Aggregations that fold the series of a group into one.
 
 use super::accumulator::{Accumulator, Folding};
-use super::column::{SeriesColumn, is_absent};
-use super::evaluator::{Evaluator, Sink};
+use super::column::SeriesColumn;
+use super::evaluator::{Evaluator, Sink, bytes_of};
 use super::grouping::Groups;
 use super::step_grid::StepGrid;
 use crate::promql::annotations::{Annotation, Notes, text};
@@ -28,7 +28,11 @@ impl Evaluator<'_> {
         };
         result.retain(|column| !column.is_empty());
         self.meter.reset_to(held, result.iter().map(SeriesColumn::samples).sum())?;
-        sink(result)
+        let bytes = bytes_of(&result);
+        self.guard.reserve(bytes)?;
+        sink(result)?;
+        self.release(bytes);
+        Ok(())
     }
 
     fn fold(&self, aggregate: &Aggregate, grid: &StepGrid) -> Result<Vec<SeriesColumn>> {
@@ -59,21 +63,19 @@ impl Evaluator<'_> {
                     leased += bytes;
                     accumulators.push(Accumulator::new(folding));
                 }
-                if aggregate.op == AggregateOp::Quantile {
-                    let bytes = series.floats.iter().filter(|v| !is_absent(**v)).count() as u64 * 8;
-                    self.guard.reserve(bytes)?;
-                    leased += bytes;
-                }
+                let bytes = accumulators[number].growth_bytes(series);
+                self.guard.reserve(bytes)?;
+                leased += bytes;
                 accumulators[number].fold(series, &mut notes);
             }
             Ok(())
         })?;
         let labels = groups.into_labels();
-        let finished = accumulators
-            .into_iter()
-            .zip(labels)
-            .map(|(group, labels)| group.finish(labels, param.as_deref(), &mut notes))
-            .collect();
+        let mut finished = Vec::with_capacity(labels.len());
+        for (group, labels) in accumulators.into_iter().zip(labels) {
+            self.guard.check()?;
+            finished.push(group.finish(labels, param.as_deref(), &mut notes));
+        }
         self.annotations.merge(notes);
         self.guard.release(leased);
         Ok(finished)

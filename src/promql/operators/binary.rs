@@ -106,6 +106,9 @@ impl Evaluator<'_> {
         let left = self.vector(&binary.lhs, grid)?;
         let right = self.vector(&binary.rhs, grid)?;
         let bytes = bytes_of(&left) + bytes_of(&right);
+        // The result is made while both sides are there.
+        let most = bytes_of(&left).max(bytes_of(&right));
+        self.guard.reserve(most)?;
         let result = if binary.op.is_set() {
             combine_sets(binary.op, &binary.matching, left, right)
         } else {
@@ -121,9 +124,9 @@ impl Evaluator<'_> {
         } else {
             merge_same_labels(result)?
         };
-        self.guard.reserve(bytes_of(&result))?;
-        self.release(bytes);
         let kept = bytes_of(&result);
+        self.release(bytes + most);
+        self.guard.reserve(kept)?;
         self.meter.reset_to(held, result.iter().map(SeriesColumn::samples).sum())?;
         sink(result)?;
         self.release(kept);

@@ -102,10 +102,20 @@ impl SeriesColumn {
         floats + histograms
     }
 
-    /// Bytes that the column itself takes.
+    /// Bytes that it takes; a histogram that goes on over several steps once.
     pub fn bytes(&self) -> u64 {
-        let histograms = self.histograms.as_ref().map_or(0, |column| column.capacity() * 8);
-        (size_of::<Self>() + self.floats.capacity() * 8 + histograms) as u64
+        let histograms = self.histograms.as_ref().map_or(0, |column| {
+            let mut bytes = column.capacity() * 8;
+            let mut before: Option<&Arc<FloatHistogram>> = None;
+            for histogram in column.iter().flatten() {
+                if before.is_none_or(|before| !Arc::ptr_eq(before, histogram)) {
+                    bytes += histogram_bytes(histogram);
+                }
+                before = Some(histogram);
+            }
+            bytes
+        });
+        (size_of::<Self>() + self.labels.as_bytes().len() + self.floats.capacity() * 8 + histograms) as u64
     }
 
     /// The same value at every step of a longer grid; `self` has one step.
@@ -125,6 +135,11 @@ impl SeriesColumn {
         self.drop_name = true;
         self
     }
+}
+
+/// Bytes of a histogram behind its pointer.
+pub fn histogram_bytes(histogram: &FloatHistogram) -> usize {
+    size_of::<FloatHistogram>() + 16 * histogram.sample_weight()
 }
 
 /// Labels that say what a series measures: gone when an operation makes something else of it.

@@ -1,7 +1,5 @@
 //! The walk over the plan: which operator evaluates which node.
 
-use rayon::prelude::*;
-
 use super::column::SeriesColumn;
 use super::fetch::Fetched;
 use super::step_grid::StepGrid;
@@ -10,10 +8,14 @@ use crate::promql::error::{PromqlError, Result};
 use crate::promql::histogram::Edition;
 use crate::promql::limits::SampleMeter;
 use crate::promql::plan::node::{Node, NodeKind};
+use crate::promql::workers::Workers;
 use crate::querier::{Querier, QueryGuard};
 
 /// Work below this many cells (series times steps) is not worth sharing among threads.
 const PARALLEL_CELLS_MIN: usize = 16_384;
+
+/// Cells that a thread takes at a time: after each slice it asks whether to go on, and for whom.
+const SLICE_CELLS: usize = 2_048;
 
 /// What the evaluation of one query is bound by.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +41,7 @@ pub struct Evaluator<'q> {
     pub fetched: Fetched<'q>,
     pub querier: &'q dyn Querier,
     pub guard: &'q QueryGuard,
-    pub pool: Option<&'q rayon::ThreadPool>,
+    pub workers: Option<&'q Workers>,
     pub meter: SampleMeter,
     pub annotations: Annotations,
 }
@@ -71,7 +73,11 @@ impl Evaluator<'_> {
             let steps = grid.count;
             return self.stream(node, &grid.first(), &mut |batch| {
                 self.meter.hold(batch.len() as u64 * (steps as u64 - 1))?;
-                sink(self.map(batch, steps, |column| Some(column.broadcast(steps))))
+                let bytes = 8 * batch.len() as u64 * steps as u64;
+                self.guard.reserve(bytes)?;
+                sink(self.map(batch, steps, |column| Some(column.broadcast(steps)))?)?;
+                self.release(bytes);
+                Ok(())
             });
         }
         match &node.kind {
@@ -122,25 +128,30 @@ impl Evaluator<'_> {
                     std::sync::Arc::make_mut(histogram).multiply(-1.0);
                 }
                 Some(column.without_name(delayed))
-            });
+            })?;
             unique.check(&batch)?;
             sink(batch)
         })
     }
 
-    /// Maps a batch, in parallel where that pays; keeps the order.
+    /// Maps a batch, with help where that pays; keeps the order. An error where the query was
+    /// canceled or timed out meanwhile.
     pub fn map<T: Send, U: Send>(
         &self,
         batch: Vec<T>,
         steps: usize,
-        map: impl Fn(T) -> Option<U> + Send + Sync,
-    ) -> Vec<U> {
-        match self.pool {
-            Some(pool) if batch.len() > 1 && batch.len() * steps >= PARALLEL_CELLS_MIN => {
-                pool.install(|| batch.into_par_iter().filter_map(map).collect())
+        map: impl Fn(T) -> Option<U> + Sync,
+    ) -> Result<Vec<U>> {
+        let mapped = match self.workers {
+            Some(workers) if batch.len() > 1 && batch.len() * steps >= PARALLEL_CELLS_MIN => {
+                let slice = SLICE_CELLS / steps.max(1);
+                workers.map(batch, slice, &|| self.guard.check().is_ok(), map)
             }
-            _ => batch.into_iter().filter_map(map).collect(),
-        }
+            _ => batch.into_iter().take_while(|_| self.guard.check().is_ok()).filter_map(map).collect(),
+        };
+        // Work that was cut short has no result.
+        self.guard.check()?;
+        Ok(mapped)
     }
 
     /// As [`Self::map`], for work that can fail and has something to say.
@@ -148,14 +159,14 @@ impl Evaluator<'_> {
         &self,
         batch: Vec<T>,
         steps: usize,
-        map: impl Fn(T, &mut Notes) -> Result<Option<U>> + Send + Sync,
+        map: impl Fn(T, &mut Notes) -> Result<Option<U>> + Sync,
     ) -> Result<Vec<U>> {
         let results = self.map(batch, steps, |item| {
             let mut notes = Notes::default();
             let result = map(item, &mut notes);
             self.annotations.merge(notes);
             result.transpose()
-        });
+        })?;
         results.into_iter().collect()
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Owns the absolute range of each selector (from the grid it is seen from, offset, `@`, range and
 //! lookback) and the hand-out: a selection that one selector uses streams through, one that
-//! several use is held in memory.
+//! several use is held in memory. Batches are cut by bytes, too: a month of a single series may be
+//! megabytes.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::column::SeriesColumn;
 use super::samples::Samples;
 use super::step_grid::StepGrid;
 use crate::model::TimeRange;
@@ -17,8 +19,12 @@ use crate::promql::plan::node::{Node, NodeKind, Selector, Subquery};
 use crate::promql::syntax::ast::Extension;
 use crate::querier::{Querier, QueryGuard, SelectRequest, SeriesIter};
 
-/// Series handed out at a time: enough to share among threads, few enough to hold.
+/// Most series handed out at a time: enough to share among threads, few enough to hold.
 pub const BATCH_SERIES: usize = 256;
+
+/// What a step of a series takes while a batch is evaluated: a column, and times beside it where it
+/// becomes samples again.
+const STEP_BYTES: u64 = 16;
 
 /// What the selectors of a plan read from.
 pub struct Fetched<'q> {
@@ -79,15 +85,20 @@ impl<'q> Fetched<'q> {
         Ok(Self { sources, source_of_slot, guard })
     }
 
-    /// Hands the series of a selector to `sink` in batches, in order of labels.
-    pub fn read(&self, slot: usize, sink: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
+    /// Hands the series of a selector to `sink` in batches, in order of labels. What `sink` makes
+    /// of a series over `steps` steps is leased with the batch.
+    pub fn read(&self, slot: usize, steps: usize, sink: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
         let source = &self.sources[self.source_of_slot[slot]];
         if source.users > 1 {
             let held = self.hold(source)?;
-            for start in (0..held.len()).step_by(BATCH_SERIES) {
+            let per_series = column_bytes(steps);
+            let batch_max = (self.guard.batch_bytes() / per_series).clamp(1, BATCH_SERIES as u64) as usize;
+            for batch in held.chunks(batch_max) {
                 self.guard.check()?;
-                let end = held.len().min(start + BATCH_SERIES);
-                sink(held[start..end].to_vec())?;
+                let leased = per_series * batch.len() as u64;
+                self.guard.reserve(leased)?;
+                sink(batch.to_vec())?;
+                self.guard.release(leased);
             }
             return Ok(());
         }
@@ -95,7 +106,7 @@ impl<'q> Fetched<'q> {
         let State::Stream(stream) = state else {
             unreachable!("a selection with one user is read once");
         };
-        drain(stream, self.guard, sink)
+        drain(stream, steps, self.guard, sink)
     }
 
     /// The whole selection in memory; the first who asks loads it.
@@ -108,7 +119,7 @@ impl<'q> Fetched<'q> {
             unreachable!("a stream is replaced by what it held");
         };
         let mut all = Vec::new();
-        drain(stream, self.guard, &mut |batch| {
+        drain(stream, 0, self.guard, &mut |batch| {
             self.guard.reserve(batch.iter().map(|samples| samples.bytes()).sum())?;
             all.extend(batch);
             Ok(())
@@ -122,23 +133,30 @@ impl<'q> Fetched<'q> {
 /// Some series of a selection. Shared: another selector may read them too.
 pub type Batch = Vec<Arc<Samples>>;
 
-/// Reads a stream to its end. What a batch takes is leased while the sink has it.
+/// Reads a stream to its end. What a batch takes, and what a column of `steps` for each of its series
+/// takes, is leased while the sink has it.
 pub fn drain(
     stream: SeriesIter<'_>,
+    steps: usize,
     guard: &QueryGuard,
     sink: &mut dyn FnMut(Batch) -> Result<()>,
 ) -> Result<()> {
-    let mut batch = Vec::with_capacity(BATCH_SERIES);
+    let bytes_max = guard.batch_bytes();
+    let mut batch = Vec::new();
     let mut leased = 0u64;
     for series in stream {
         guard.check()?;
-        let samples = Samples::from(series?);
-        let bytes = samples.bytes();
-        guard.reserve(bytes)?;
+        let series = series?;
+        // Storage has reserved for the series: only the difference is new.
+        let of_series = series.bytes();
+        let samples = Samples::from(series);
+        let bytes = samples.bytes() + column_bytes(steps);
+        guard.reserve(bytes.saturating_sub(of_series))?;
+        guard.release(of_series.saturating_sub(bytes));
         leased += bytes;
         batch.push(Arc::new(samples));
-        if batch.len() == BATCH_SERIES {
-            sink(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_SERIES)))?;
+        if batch.len() == BATCH_SERIES || leased >= bytes_max {
+            sink(std::mem::take(&mut batch))?;
             guard.release(std::mem::take(&mut leased));
         }
     }
@@ -147,6 +165,10 @@ pub fn drain(
         guard.release(leased);
     }
     Ok(())
+}
+
+fn column_bytes(steps: usize) -> u64 {
+    size_of::<SeriesColumn>() as u64 + STEP_BYTES * steps as u64
 }
 
 /// What an instant selector reads when seen from `grid`.

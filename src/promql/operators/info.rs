@@ -59,10 +59,15 @@ impl Evaluator<'_> {
         };
         let shift = shift_of(&call.args[0], edition);
         let fetched = self.fetch_info(&base, &is_info, &names, &data, shift, grid)?;
+        // Each series is told about once, whatever labels it has at which step.
+        self.guard.reserve(bytes)?;
+        let fetched_bytes = bytes_of(&fetched);
         let result = self.enrich(base, &is_info, &fetched, &data_matchers, grid)?;
+        drop(fetched);
         let result = merge_same_labels(result)?;
-        self.release(bytes);
-        sink(result)
+        sink(result)?;
+        self.release(2 * bytes + fetched_bytes);
+        Ok(())
     }
 
     /// The info series of everything in `base`; cells hold when a sample was taken.
@@ -111,7 +116,7 @@ impl Evaluator<'_> {
             Edition::V3_14 => shift,
         };
         let mut all = Vec::new();
-        drain(stream, self.guard, &mut |batch| {
+        drain(stream, grid.count, self.guard, &mut |batch| {
             for samples in batch {
                 if samples.histograms.iter().any(|h| !h.histogram.is_stale()) {
                     return Err(PromqlError::evaluation(format!(
@@ -119,7 +124,10 @@ impl Evaluator<'_> {
                         samples.labels
                     )));
                 }
-                all.extend(select_times(&samples, grid, seen_from, lookback_ms));
+                if let Some(column) = select_times(&samples, grid, seen_from, lookback_ms) {
+                    self.guard.reserve(column.bytes())?;
+                    all.push(column);
+                }
             }
             Ok(())
         })?;

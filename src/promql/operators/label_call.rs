@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::column::SeriesColumn;
 use super::evaluator::{Evaluator, Sink, bytes_of};
 use super::merge::{has_duplicates, merge_same_labels};
 use super::step_grid::StepGrid;
@@ -84,26 +85,15 @@ impl Evaluator<'_> {
         grid: &StepGrid,
         sink: Sink<'_>,
     ) -> Result<()> {
-        self.warn_of_order(node);
-        let mut columns = self.vector(&call.args[0], grid)?;
-        let bytes = bytes_of(&columns);
-        for column in &mut columns {
-            column.histograms = None;
-        }
-        columns.retain(|column| !column.is_empty());
-        if grid.is_instant() {
-            columns.sort_by(|a, b| {
-                let (a, b) = (a.floats[0], b.floats[0]);
-                match (a.is_nan() || b.is_nan(), descending) {
-                    (true, _) => nan_first(b, a),
-                    (false, true) => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
-                    (false, false) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
-                }
-            });
-        }
-        sink(columns)?;
-        self.release(bytes);
-        Ok(())
+        self.arranged(node, call, grid, sink, |columns| {
+            for column in columns.iter_mut() {
+                column.histograms = None;
+            }
+            columns.retain(|column| !column.is_empty());
+            if grid.is_instant() {
+                columns.sort_by(|a, b| by_values(a.floats[0], b.floats[0], descending));
+            }
+        })
     }
 
     pub fn sort_by_label(
@@ -114,17 +104,31 @@ impl Evaluator<'_> {
         grid: &StepGrid,
         sink: Sink<'_>,
     ) -> Result<()> {
-        self.warn_of_order(node);
         let mut names = Vec::new();
         for arg in &call.args[1..] {
             names.push(string(arg)?);
         }
+        self.arranged(node, call, grid, sink, |columns| {
+            columns.sort_by(|a, b| {
+                let order = by_labels(&names, &a.labels, &b.labels);
+                if descending { order.reverse() } else { order }
+            });
+        })
+    }
+
+    /// All series of the argument, as `arrange` leaves them.
+    fn arranged(
+        &self,
+        node: &Node,
+        call: &Call,
+        grid: &StepGrid,
+        sink: Sink<'_>,
+        arrange: impl FnOnce(&mut Vec<SeriesColumn>),
+    ) -> Result<()> {
+        self.warn_of_order(node);
         let mut columns = self.vector(&call.args[0], grid)?;
         let bytes = bytes_of(&columns);
-        columns.sort_by(|a, b| {
-            let order = by_labels(&names, &a.labels, &b.labels);
-            if descending { order.reverse() } else { order }
-        });
+        arrange(&mut columns);
         sink(columns)?;
         self.release(bytes);
         Ok(())
@@ -135,6 +139,15 @@ impl Evaluator<'_> {
         if self.settings.query_step_ms > 0 && self.settings.edition == Edition::V3_14 {
             self.annotations.add(Annotation::warning(text::SORT_INEFFECTIVE, node.span));
         }
+    }
+}
+
+/// NaN comes last, whatever the direction.
+fn by_values(a: f64, b: f64, descending: bool) -> Ordering {
+    match (a.is_nan() || b.is_nan(), descending) {
+        (true, _) => nan_first(b, a),
+        (false, true) => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
+        (false, false) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
     }
 }
 

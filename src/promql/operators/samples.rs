@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::column::present;
+use super::column::{histogram_bytes, present};
 use crate::model::{Labels, ResetHint, is_stale_nan};
 use crate::promql::histogram::{Edition, FloatHistogram};
 use crate::querier::Series;
@@ -52,13 +52,13 @@ impl From<Series> for Samples {
 
 impl Samples {
     pub fn bytes(&self) -> u64 {
-        let floats = (self.timestamps_ms.len() + self.values.len() + self.starts_ms.len()) * 8;
+        let floats = self.timestamps_ms.capacity() + self.values.capacity() + self.starts_ms.capacity();
         let histograms: usize = self
             .histograms
             .iter()
-            .map(|h| size_of::<HistogramSample>() + h.histogram.sample_weight() * 16)
+            .map(|h| size_of::<HistogramSample>() + histogram_bytes(&h.histogram))
             .sum();
-        (size_of::<Self>() + floats + histograms) as u64
+        (size_of::<Self>() + self.labels.as_bytes().len() + 8 * floats + histograms) as u64
     }
 
     /// With reset hints made out by comparing neighbours, where senders gave none.

@@ -58,7 +58,7 @@ impl Evaluator<'_> {
             }
             (Content::Values, _) => select(samples, grid, selector.shift, lookback_ms),
         };
-        self.fetched.read(selector.slot, &mut |batch| {
+        self.fetched.read(selector.slot, grid.count, &mut |batch| {
             let columns = self.try_map(batch, grid.count, |samples, notes| {
                 Ok(evaluate(&self.prepared(samples, selector), notes))
             })?;
@@ -83,7 +83,7 @@ impl Evaluator<'_> {
         &self,
         node: &Node,
         grid: &StepGrid,
-        sink: &mut dyn FnMut(Vec<RangeSeries>, &WindowSpec) -> Result<()>,
+        sink: &mut dyn FnMut(Vec<RangeSeries>, &WindowSpec<'_>) -> Result<()>,
     ) -> Result<()> {
         match &node.kind {
             NodeKind::Matrix(matrix) => {
@@ -92,13 +92,14 @@ impl Evaluator<'_> {
                     shift: matrix.selector.shift,
                     extension: matrix.selector.extension,
                     lookback_ms: self.settings.lookback_ms,
+                    guard: self.guard,
                 };
                 let selector = &matrix.selector;
-                self.fetched.read(selector.slot, &mut |batch| {
+                self.fetched.read(selector.slot, grid.count, &mut |batch| {
                     let series = self.map(batch, grid.count, |samples| {
                         let samples = self.prepared(samples, selector);
                         Some(RangeSeries { samples: without_stale(samples), drop_name: false })
-                    });
+                    })?;
                     sink(series, &spec)
                 })
             }
@@ -108,13 +109,14 @@ impl Evaluator<'_> {
                     shift: subquery.shift,
                     extension: Extension::None,
                     lookback_ms: self.settings.lookback_ms,
+                    guard: self.guard,
                 };
                 let inner = subquery_grid(subquery, grid)?;
                 self.stream(&subquery.expr, &inner, &mut |batch| {
                     let series = self.map(batch, inner.count, |column| {
                         let drop_name = column.drop_name;
                         Some(RangeSeries { samples: Arc::new(samples_of_column(column, &inner)), drop_name })
-                    });
+                    })?;
                     sink(series, &spec)
                 })
             }

@@ -11,14 +11,20 @@ use super::step_grid::StepGrid;
 use crate::promql::histogram::FloatHistogram;
 use crate::promql::plan::node::Shift;
 use crate::promql::syntax::ast::Extension;
+use crate::querier::QueryGuard;
+
+/// Samples looked at between two questions whether anybody still waits: long ranges at many steps
+/// take minutes for a single series.
+const CHECK_SAMPLES: u64 = 1 << 16;
 
 /// How a range selector or subquery looks at a series.
 #[derive(Clone, Copy, Debug)]
-pub struct WindowSpec {
+pub struct WindowSpec<'q> {
     pub range_ms: i64,
     pub shift: Shift,
     pub extension: Extension,
     pub lookback_ms: i64,
+    pub guard: &'q QueryGuard,
 }
 
 /// What one step sees of one series: samples of `(start_ms, end_ms]`, and for extended selectors
@@ -58,16 +64,18 @@ pub struct Evaluated {
     pub looked_at: u64,
 }
 
-/// Calls `function` with the window of every step that has samples.
+/// Calls `function` with the window of every step that has samples. Stops early where the guard
+/// says so: whoever takes the result asks the guard, too.
 pub fn evaluate_windows(
     samples: &Samples,
     grid: &StepGrid,
-    spec: &WindowSpec,
+    spec: &WindowSpec<'_>,
     mut function: impl FnMut(usize, &Window<'_>) -> Point,
 ) -> Evaluated {
     let mut column = SeriesColumn::absent(samples.labels.clone(), grid.count);
     let mut any = false;
     let mut looked_at = 0u64;
+    let mut next_check = CHECK_SAMPLES;
     let mut floats = Pointers::default();
     let mut histograms = Pointers::default();
     let (before_ms, after_ms) = match spec.extension {
@@ -95,6 +103,12 @@ pub fn evaluate_windows(
             histograms: &samples.histograms[of_histograms],
         };
         looked_at += window.samples();
+        if looked_at >= next_check {
+            if spec.guard.check().is_err() {
+                break;
+            }
+            next_check = looked_at + CHECK_SAMPLES;
+        }
         match function(step, &window) {
             Point::None => continue,
             Point::Float(value) => column.floats[step] = value,
@@ -192,11 +206,13 @@ mod tests {
             ..Samples::default()
         };
         let grid = StepGrid::range(0, 50, 10).expect("small");
+        let guard = QueryGuard::unlimited();
         let spec = WindowSpec {
             range_ms: 20,
             shift: Shift::default(),
             extension: Extension::None,
             lookback_ms: 300_000,
+            guard: &guard,
         };
         let mut seen = Vec::new();
 

@@ -6,7 +6,9 @@
 //! - [`runner`]: runs scripts, each evaluation also as [`pinned`] and as a range query; ours are in `tests/promql`, those of a folder named by
 //!   `ONGGI_PROMQLTEST_DIR` run too
 //! - [`bounds`]: what scripts cannot say: limits, deadlines, threads
+//! - [`any_query`]: random queries over odd samples: an answer or an error, never a panic
 
+mod any_query;
 mod bounds;
 mod classic;
 mod expect;

@@ -1,6 +1,7 @@
 //! Runs scripts against the engine.
 //!
-//! Ours in `tests/promql` must all pass. Those of `ONGGI_PROMQLTEST_DIR` are reported per file; a
+//! Ours in `tests/promql` must all pass; those in its folder `names-dropped-at-once` on an engine
+//! without delayed name removal, as a server has it by default. Those of `ONGGI_PROMQLTEST_DIR` are reported per file; a
 //! file `not-on-3.5.3.tsv` beside them names the evaluations that need a later Prometheus.
 
 use std::collections::{BTreeMap, HashSet};
@@ -20,10 +21,19 @@ use crate::querier::QueryGuard;
 /// Words by which a query depends on when it is asked: no second look as a range query.
 const BOUND_TO_QUERY: [&str; 4] = ["start()", "end()", "range()", "step()"];
 
-fn engine(edition: Edition) -> Engine {
+/// When metric names are dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// When the query is done, as upstream's scripts assume.
+    Late,
+    /// By each operation.
+    AtOnce,
+}
+
+fn engine(edition: Edition, names: Names) -> Engine {
     Engine::new(EngineOptions {
         max_samples: 10_000,
-        delayed_name_removal: true,
+        delayed_name_removal: names == Names::Late,
         experimental_functions: true,
         parallelism: 1,
         edition,
@@ -79,7 +89,7 @@ impl Later {
     }
 }
 
-fn load(load: &Load, store: &mut MemoryStore) {
+pub(super) fn load(load: &Load, store: &mut MemoryStore) {
     for series in &load.series {
         for (at, item) in series.items.iter().enumerate() {
             let timestamp_ms = at as i64 * load.step_ms;
@@ -142,7 +152,7 @@ fn run_eval(engine: &Engine, store: &MemoryStore, eval: &Eval) -> Result<(), Str
     }
 }
 
-fn run_script(name: &str, text: &str, later: &Later) -> Tally {
+fn run_script(name: &str, text: &str, names: Names, later: &Later) -> Tally {
     let mut tally = Tally::default();
     let commands = match parse_script(text) {
         Ok(commands) => commands,
@@ -152,7 +162,7 @@ fn run_script(name: &str, text: &str, later: &Later) -> Tally {
             return tally;
         }
     };
-    let engines = [engine(Edition::V3_5), engine(Edition::V3_14)];
+    let engines = [engine(Edition::V3_5, names), engine(Edition::V3_14, names)];
     let mut store = MemoryStore::default();
     let mut block = 0;
     for command in commands {
@@ -191,13 +201,13 @@ fn scripts(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Runs all scripts of a folder and prints a table.
-fn run_folder(folder: &Path) -> BTreeMap<String, Tally> {
+fn run_folder(folder: &Path, names: Names) -> BTreeMap<String, Tally> {
     let later = Later::read(folder);
     let mut tallies = BTreeMap::new();
     for path in scripts(folder) {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let text = std::fs::read_to_string(&path).expect("script can be read");
-        tallies.insert(name.clone(), run_script(&name, &text, &later));
+        tallies.insert(name.clone(), run_script(&name, &text, names, &later));
     }
     for tally in tallies.values() {
         for failure in &tally.failures {
@@ -225,8 +235,17 @@ fn run_folder(folder: &Path) -> BTreeMap<String, Tally> {
 
 #[test]
 fn our_own_scripts_pass() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql");
-    let tallies = run_folder(&folder);
+    all_pass("tests/promql", Names::Late);
+}
+
+#[test]
+fn scripts_for_names_that_are_dropped_at_once_pass() {
+    all_pass("tests/promql/names-dropped-at-once", Names::AtOnce);
+}
+
+fn all_pass(folder: &str, names: Names) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let tallies = run_folder(&folder, names);
     assert!(!tallies.is_empty(), "no scripts in {}", folder.display());
     let failures: Vec<&String> = tallies.values().flat_map(|tally| &tally.failures).collect();
     assert!(failures.is_empty(), "{failures:#?}");
@@ -239,7 +258,7 @@ fn the_baseline_of_upstream_scripts_passes() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: ONGGI_PROMQLTEST_DIR names no folder of scripts");
         return;
     };
-    let tallies = run_folder(Path::new(&folder));
+    let tallies = run_folder(Path::new(&folder), Names::Late);
     let failed: usize = tallies.values().map(|tally| tally.baseline.failed).sum();
     assert_eq!(failed, 0, "evaluations of the baseline failed");
 }

@@ -116,7 +116,7 @@ impl Querier for MemoryStore {
     fn select<'a>(
         &'a self,
         request: &SelectRequest,
-        _guard: &'a QueryGuard,
+        guard: &'a QueryGuard,
     ) -> Result<SeriesIter<'a>, QueryError> {
         let SelectRequest { matchers, range, .. } = request.clone();
         if range.is_empty() {
@@ -126,7 +126,8 @@ impl Querier for MemoryStore {
             .series
             .iter()
             .filter(move |(labels, _)| accepts(&matchers, labels))
-            .filter_map(move |(labels, samples)| read(labels, samples, range).map(Ok));
+            .filter_map(move |(labels, samples)| read(labels, samples, range))
+            .map(move |series| guard.reserve(series.bytes()).map(|()| series));
         Ok(Box::new(series))
     }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::model::TenantId;
 use crate::promql::{QueryOptions, QueryOutput, Value};
+use crate::querier::QueryGuard;
 use crate::server::auth::Tenant;
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::extract::Params;
@@ -16,6 +17,7 @@ use crate::server::extract::selector::{cut, limit, time};
 use crate::server::extract::value::{parse_duration_ms, parse_time_ms};
 use crate::server::json::Answer;
 use crate::server::json::result::ResultRows;
+use crate::server::slow_queries::WatchedQuery;
 use crate::server::state::{ServerState, Shared};
 
 /// Most points per series of a range query.
@@ -109,30 +111,21 @@ impl Asked {
     ) -> ApiResult<Answer> {
         let Self { query, timeout, options, stats } = self;
         let asked_at = Instant::now();
+        let slower_than = state.config.query.slow;
+        let mut watched = WatchedQuery::new(Arc::clone(&query), tenant.clone(), headers, slower_than);
         let work = {
             let state = Arc::clone(state);
-            let query = Arc::clone(&query);
             let tenant = tenant.clone();
-            move |guard: &crate::querier::QueryGuard| {
-                let queued = asked_at.elapsed();
-                let querier = state.querier(&tenant)?;
-                let output = match times {
-                    Times::Instant(time_ms) => {
-                        state.engine.instant(&*querier, &query, time_ms, &options, guard)?
-                    }
-                    Times::Range { start_ms, end_ms, step_ms } => {
-                        state.engine.range(&*querier, &query, start_ms, end_ms, step_ms, &options, guard)?
-                    }
-                };
-                Ok((output, queued))
+            move |guard: &QueryGuard| {
+                let queued = watched.begin();
+                let _active = state.active_queries.enter(&tenant, &query, state.clock.now_ms());
+                let evaluated = evaluate(&state, &tenant, &query, times, &options, guard);
+                watched.end(evaluated.as_ref().map(|output| &output.stats), guard);
+                Ok((evaluated?, queued))
             }
         };
-        let answered = state.run_query(&tenant, timeout, work).await;
+        let ((mut output, queued), guard) = state.run_query(&tenant, timeout, work).await?;
         let took = asked_at.elapsed();
-        if took >= state.config.query.slow {
-            log_slow(&query, headers, took, answered.as_ref().err());
-        }
-        let ((mut output, queued), guard) = answered?;
         let truncated = match &mut output.value {
             Value::Vector(points) => cut(points, limit),
             Value::Matrix(series) => cut(series, limit),
@@ -144,16 +137,21 @@ impl Asked {
     }
 }
 
-/// Longest query text in a log line.
-const LOGGED_CHARS_MAX: usize = 1_000;
-
-/// Names the query and, where Grafana asked, the dashboard and panel it is for.
-fn log_slow(query: &str, headers: &HeaderMap, took: Duration, error: Option<&ApiError>) {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let query: String = query.chars().take(LOGGED_CHARS_MAX).collect();
-    let error = error.map(|error| error.message.as_str()).unwrap_or_default();
-    let (dashboard, panel) = (header("x-dashboard-uid"), header("x-panel-id"));
-    tracing::warn!(query, seconds = took.as_secs_f64(), dashboard, panel, error, "slow query");
+fn evaluate(
+    state: &ServerState,
+    tenant: &TenantId,
+    query: &str,
+    times: Times,
+    options: &QueryOptions,
+    guard: &QueryGuard,
+) -> ApiResult<QueryOutput> {
+    let querier = state.querier(tenant)?;
+    Ok(match times {
+        Times::Instant(time_ms) => state.engine.instant(&*querier, query, time_ms, options, guard)?,
+        Times::Range { start_ms, end_ms, step_ms } => {
+            state.engine.range(&*querier, query, start_ms, end_ms, step_ms, options, guard)?
+        }
+    })
 }
 
 /// The server's timeout, or a shorter one that the request asks for.

@@ -3,10 +3,11 @@
 //!
 //! - [`server`]: starts, kills and ends the real binary
 //! - [`http`]: asks it
-//! - [`wire`]: remote-write bodies, encoded here and not by the code under test
+//! - [`wire`]: remote-write bodies, encoded here and not by the code under test; [`history`]: weeks of them
 //! - [`oracle`]: what must be there, and nothing else
 //! - [`random`]: a seeded generator; every test that uses one prints its seed
 
+pub mod history;
 pub mod http;
 pub mod oracle;
 pub mod random;

@@ -171,6 +171,10 @@ impl Server {
         self.options.port
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn client(&self) -> Client {
         Client::new(self.options.port)
     }

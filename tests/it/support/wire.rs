@@ -108,7 +108,7 @@ pub fn encode_v2(series: &[TimeSeries]) -> Vec<u8> {
 }
 
 /// Both protocols number samples and their fields alike.
-fn put_samples(message: &mut Vec<u8>, samples: &[(i64, f64)]) {
+pub fn put_samples(message: &mut Vec<u8>, samples: &[(i64, f64)]) {
     for (timestamp_ms, value) in samples {
         let mut sample = Vec::new();
         sample.push(1 << 3 | 1);
@@ -119,13 +119,13 @@ fn put_samples(message: &mut Vec<u8>, samples: &[(i64, f64)]) {
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+pub fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push(field << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
