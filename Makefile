@@ -62,6 +62,10 @@ monstrous: setup ## how long small queries take alone and beside monstrous ones
 fuzz: setup ## damaged and hostile bytes for every decoder, for FUZZ_SECONDS each (default 60)
 	ONGGI_FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --release --locked --lib fuzz -- --ignored --nocapture --test-threads=1
 
+.PHONY: schemathesis
+schemathesis: build ## parameters of every endpoint fuzzed from the served description (SCHEMATHESIS_EXAMPLES each)
+	@scripts/schemathesis.sh
+
 .PHONY: bench
 bench: setup ## criterion benches
 	cargo bench --locked

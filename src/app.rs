@@ -21,6 +21,7 @@ use crate::server::active_queries::ActiveQueries;
 use crate::server::auth::Door;
 use crate::server::limits::{self, rate::Rates};
 use crate::server::live_file::LiveFile;
+use crate::server::notifications::Board;
 use crate::server::query_pool::{QueryPool, QueryPoolOptions};
 use crate::server::{Listener, MemoryShares, ServerState, Shared, router};
 use crate::storage::{AppendError, Readiness, Storage, StorageError, StorageOptions};
@@ -187,6 +188,7 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
         door: Arc::new(door),
         limits,
         rates: Rates::default(),
+        notifications: Board::default(),
         storage,
         engine,
         queries,
@@ -243,13 +245,13 @@ fn announce(state: &ServerState, listener: &Listener) {
 /// Says loudly where everybody who reaches the port may do everything.
 fn warn_if_open(state: &ServerState, listener: &Listener) {
     let is_loopback = listener.local_address().is_ok_and(|address| address.ip().is_loopback());
-    if is_loopback || state.door.current().passwords.is_some() {
+    if is_loopback || !state.door.current().is_open() {
         return;
     }
     tracing::warn!(
         address = %state.config.web.listen_address,
         "NO AUTHENTICATION: everybody who reaches this port can read and write all data. Name users or \
-         tokens in --web.config.file, or listen on 127.0.0.1"
+         tokens in --web.config.file, require client certificates there, or listen on 127.0.0.1"
     );
 }
 

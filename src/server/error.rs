@@ -48,6 +48,12 @@ impl ApiError {
         response
     }
 
+    /// What the settings keep closed. In Prometheus' words and with its status: waiting does not cure it,
+    /// so it is no 503.
+    pub fn disabled(message: &str) -> Response {
+        with_body(StatusCode::INTERNAL_SERVER_ERROR, "unavailable", message)
+    }
+
     /// The same error as plain text, for the endpoints that are not JSON.
     pub fn into_text(self) -> Response {
         let response = (self.status(), format!("{}\n", self.message)).into_response();
@@ -90,10 +96,14 @@ impl IntoResponse for ApiError {
         if self.kind == ErrorKind::Internal {
             tracing::error!(error = %self.message, "request failed");
         }
-        let body = serde_json::json!({ "status": "error", "errorType": error_type, "error": self.message });
-        let json = [(header::CONTENT_TYPE, super::json::CONTENT_TYPE)];
-        with_retry_after(self.kind, (status, json, body.to_string()).into_response())
+        with_retry_after(self.kind, with_body(status, error_type, &self.message))
     }
+}
+
+fn with_body(status: StatusCode, error_type: &str, message: &str) -> Response {
+    let body = serde_json::json!({ "status": "error", "errorType": error_type, "error": message });
+    let json = [(header::CONTENT_TYPE, super::json::CONTENT_TYPE)];
+    (status, json, body.to_string()).into_response()
 }
 
 impl From<QueryError> for ApiError {

@@ -58,6 +58,11 @@ impl<T: Default + Send + Sync + 'static> LiveFile<T> {
         self.current.load_full()
     }
 
+    /// Whether the last look understood the file.
+    pub fn is_valid(&self) -> bool {
+        self.last.lock().error.is_none()
+    }
+
     /// Looks whether the file changed. Blocks.
     pub fn look(&self) {
         let Some((path, load)) = &self.source else { return };
@@ -135,7 +140,7 @@ mod tests {
         let check = |text: &str, want: u32| {
             std::fs::write(&path, text).expect("write");
             file.look();
-            assert_eq!(*file.current(), want, "{text}");
+            assert_eq!((*file.current(), file.is_valid()), (want, text != "two"), "{text}");
         };
         check("2", 2);
         check("two", 2);

@@ -28,7 +28,10 @@ impl Cors {
 
     fn headers(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
         let fixed = [
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
+            (
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                "Accept, Authorization, Content-Type, Origin, X-Scope-OrgID",
+            ),
             (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
             (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
             (header::VARY, "Origin"),

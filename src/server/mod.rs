@@ -3,7 +3,7 @@
 //! A connection comes in through [`listener`], is routed by [`mod@router`] past [`middleware`] to a
 //! handler in [`api`], which takes its parameters out of the request with [`extract`] and [`body`],
 //! asks storage or — on the threads of [`query_pool`] — the engine, and answers with [`json`] or an
-//! [`error`]. [`state`] is what all handlers share.
+//! [`error`]. [`state`] is what all handlers share, [`notifications`] is what whoever runs the process should know.
 //!
 //! [`auth`] decides who may do what, and whose data a request means; [`limits`] how much of it.
 //! Both follow files by [`live_file`]; [`tls`] is the handshake. [`slow_queries`] are logged;
@@ -20,6 +20,7 @@ pub mod limits;
 pub mod listener;
 pub mod live_file;
 pub mod middleware;
+pub mod notifications;
 pub mod query_pool;
 pub mod router;
 pub mod slow_queries;

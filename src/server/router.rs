@@ -12,8 +12,8 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::api::{
-    admin, exemplars, federate, health, metadata, page, query, read, rules, self_metrics, series, status,
-    text, write,
+    admin, exemplars, federate, health, metadata, notifications, openapi, page, query, read, rules,
+    self_metrics, series, status, text, write,
 };
 use super::auth::guard::guard;
 use super::middleware::{Cors, cors, count};
@@ -92,17 +92,20 @@ fn about() -> Router<Shared> {
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/walreplay", get(status::walreplay))
         .route("/features", get(status::features))
+        .route("/openapi.yaml", get(openapi::openapi))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/targets", get(rules::targets))
         .route("/scrape_pools", get(rules::scrape_pools))
         .route("/alertmanagers", get(rules::alertmanagers))
-        .route("/notifications", get(rules::notifications))
+        .route("/notifications", get(notifications::list))
+        .route("/notifications/live", get(notifications::live))
 }
 
 /// gzip and deflate, at the level that costs least: answers compress well at any.
 fn compression() -> CompressionLayer<impl Predicate> {
     let compressible = SizeAbove::new(COMPRESS_BYTES_MIN)
+        .and(NotForContentType::new("text/event-stream"))
         .and(NotForContentType::new("application/x-protobuf"))
         .and(NotForContentType::new("application/x-streamed-protobuf"));
     CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible)

@@ -12,6 +12,7 @@ use super::error::ApiResult;
 use super::limits::querier::RangeLimited;
 use super::limits::rate::Rates;
 use super::live_file::LiveFile;
+use super::notifications::Board;
 use super::query_pool::QueryPool;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -37,6 +38,7 @@ pub struct ServerState {
     /// The file of `--limits.file`.
     pub limits: Arc<LiveFile<Limits>>,
     pub rates: Rates,
+    pub notifications: Board,
     pub metrics: Arc<Metrics>,
     pub memory: MemoryShares,
     pub clock: Arc<dyn Clock>,
@@ -97,9 +99,13 @@ impl ServerState {
         self.queries.run_within(timeout, bytes_max, work).await
     }
 
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
     /// Why requests should go elsewhere; `None` where this process answers everything.
     pub fn not_ready(&self) -> Option<String> {
-        if self.draining.load(Ordering::SeqCst) {
+        if self.is_draining() {
             return Some("shutting down".to_owned());
         }
         match self.storage.readiness() {

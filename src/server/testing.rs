@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -13,6 +14,7 @@ use super::active_queries::ActiveQueries;
 use super::auth::Door;
 use super::limits::{self, rate::Rates};
 use super::live_file::LiveFile;
+use super::notifications::Board;
 use super::query_pool::{QueryPool, QueryPoolOptions};
 use super::{MemoryShares, ServerState, Shared, router};
 use crate::clock::ManualClock;
@@ -92,6 +94,7 @@ impl TestServer {
             door: Arc::new(door),
             limits,
             rates: Rates::default(),
+            notifications: Board::default(),
             storage,
             engine: Engine::new(EngineOptions::default()),
             queries: QueryPool::start(pool, Arc::clone(&metrics)).expect("threads start"),
@@ -112,10 +115,22 @@ impl TestServer {
         Self { state, router, _folder: folder }
     }
 
+    /// An answer whose body is not read.
+    pub async fn open(&self, path: &str) -> Response {
+        let request = Request::get(path).body(Body::empty()).expect("valid request");
+        self.router.clone().oneshot(request).await.expect("handlers do not fail")
+    }
+
     pub async fn send(&self, request: Request<Body>) -> Answered {
         let response = self.router.clone().oneshot(request).await.expect("handlers do not fail");
         let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.expect("body").to_vec();
+        // A stream of events has no end to wait for.
+        let is_endless = parts.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+        let body = if is_endless {
+            Vec::new()
+        } else {
+            axum::body::to_bytes(body, usize::MAX).await.expect("body").to_vec()
+        };
         Answered { status: parts.status, headers: parts.headers, body }
     }
 

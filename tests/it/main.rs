@@ -7,7 +7,9 @@
 //! - [`grafana`]: what its data source asks
 //! - [`isolation`], [`memory`]: one query beside others, all of them within a limit of memory
 //! - [`hostile`], [`drain`], [`overload`], [`full_disk`], [`directories`]: the bad days
+//! - [`reload`]: the files of the door and of the limits, changed under the running server
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
+//! - [`remote_read`]: a real Prometheus asks through this server and hears what this server says
 //! - [`floors`]: which file may import which
 #![expect(clippy::disallowed_methods, reason = "tests wait for processes, and live on the machine's clock")]
 #![expect(clippy::disallowed_types, reason = "a poisoned lock is what a failed test should leave behind")]
@@ -27,6 +29,8 @@ mod kill;
 mod memory;
 mod overload;
 mod prometheus;
+mod reload;
+mod remote_read;
 mod smoke;
 mod snapshot;
 mod support;

@@ -200,7 +200,8 @@ fn has_arrived(client: &Client, via: &str, end_ms: i64) -> bool {
     ["itself", "node", "onggi"].iter().all(|job| newest(job).is_some_and(|newest_ms| newest_ms > end_ms))
 }
 
-fn peers() -> Option<PathBuf> {
+/// The folder of the fetched binaries.
+pub fn peers() -> Option<PathBuf> {
     let cache = || match std::env::var_os("XDG_CACHE_HOME") {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
@@ -221,7 +222,7 @@ fn peers() -> Option<PathBuf> {
 }
 
 /// A process that ends with its owner.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -232,7 +233,7 @@ impl Drop for Process {
 }
 
 /// Runs a fetched binary, through a fetched loader where this machine's libc is too old for it.
-fn start(peers: &Path, binary: &str, arguments: &[String], log: &Path) -> Process {
+pub fn start(peers: &Path, binary: &str, arguments: &[String], log: &Path) -> Process {
     let libraries = peers.join("libc/usr/lib/x86_64-linux-gnu");
     let binary = peers.join(binary);
     let mut command = if libraries.exists() {

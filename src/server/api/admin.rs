@@ -14,6 +14,9 @@ use crate::server::json::Answer;
 use crate::server::state::Shared;
 use crate::storage::{Deletion, Readiness};
 
+/// Prometheus' words.
+const ADMIN_DISABLED: &str = "admin APIs disabled";
+
 /// Hides what matches, at once; the disk space comes back with retention.
 pub async fn delete_series(
     State(state): State<Shared>,
@@ -21,7 +24,7 @@ pub async fn delete_series(
     params: Params,
 ) -> ApiResult<Response> {
     if !state.config.web.admin_api {
-        return Ok(closed("admin APIs disabled: start with --web.enable-admin-api"));
+        return Ok(closed(ADMIN_DISABLED));
     }
     if params.all("match[]").next().is_none() {
         return Err(ApiError::invalid("no match[] parameter provided"));
@@ -46,7 +49,7 @@ pub async fn delete_series(
 /// name when the copy is durable.
 pub async fn snapshot(State(state): State<Shared>, params: Params) -> ApiResult<Response> {
     if !state.config.web.admin_api {
-        return Ok(closed("admin APIs disabled: start with --web.enable-admin-api"));
+        return Ok(closed(ADMIN_DISABLED));
     }
     let skip_head = params.get("skip_head").map_or(Ok(false), parse_bool);
     let skip_head = skip_head.map_err(|why| ApiError::invalid_parameter("skip_head", why))?;
@@ -74,7 +77,7 @@ fn parse_bool(text: &str) -> Result<bool, String> {
 /// Makes a part of everything that is in memory; answers when that is done and durable.
 pub async fn settle(State(state): State<Shared>) -> ApiResult<Response> {
     if !state.config.web.admin_api {
-        return Ok(closed("admin APIs disabled: start with --web.enable-admin-api"));
+        return Ok(closed(ADMIN_DISABLED));
     }
     state.storage.settle().await.map_err(|e| ApiError::new(e.kind(), e.to_string()))?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -83,12 +86,13 @@ pub async fn settle(State(state): State<Shared>) -> ApiResult<Response> {
 /// Ends the process in good order, without the drain delay.
 pub async fn quit(State(state): State<Shared>) -> Response {
     if !state.config.web.lifecycle {
-        return closed("the lifecycle API is disabled: start with --web.enable-lifecycle");
+        return (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response();
     }
     state.quit.cancel();
     "Requesting termination... Goodbye!\n".into_response()
 }
 
+/// What `--web.enable-admin-api` opens answers this without it.
 fn closed(message: &str) -> Response {
-    (StatusCode::FORBIDDEN, format!("{message}\n")).into_response()
+    ApiError::disabled(message)
 }

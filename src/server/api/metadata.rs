@@ -20,12 +20,19 @@ pub async fn metadata(State(state): State<Shared>, tenant: Tenant, params: Param
     let metric = params.get("metric").map(str::to_owned);
     let for_work = Arc::clone(&state);
     let of = tenant.0.clone();
-    let work = move |_: &QueryGuard| {
+    let work = move |guard: &QueryGuard| {
         let querier = for_work.querier(&of)?;
-        Ok(querier.metadata(metric.as_deref())?)
+        let found = querier.metadata(metric.as_deref())?;
+        // As it is, as a tree and as a text.
+        guard.reserve(3 * found.iter().map(bytes_of).sum::<u64>())?;
+        Ok(found)
     };
-    let (found, _) = state.run_query(&tenant.0, state.config.query.timeout, work).await?;
-    Ok(Answer::json(Value::Object(by_metric(&found, limit, per_metric))))
+    let (found, guard) = state.run_query(&tenant.0, state.config.query.timeout, work).await?;
+    Ok(Answer::json(Value::Object(by_metric(&found, limit, per_metric))).holding(guard))
+}
+
+fn bytes_of(metadata: &Metadata) -> u64 {
+    (metadata.metric.len() + metadata.help.len() + metadata.unit.len() + 200) as u64
 }
 
 /// There are no scrape targets here.

@@ -6,13 +6,15 @@
 //! - queries as texts: [`text`]
 //! - for whoever runs it: [`admin`], closed by default
 //! - about this server: [`status`], [`rules`] (empty but well-formed until rules exist), [`health`],
-//!   [`self_metrics`], [`page`]
+//!   [`mod@notifications`], [`self_metrics`], [`page`], [`mod@openapi`]
 
 pub mod admin;
 pub mod exemplars;
 pub mod federate;
 pub mod health;
 pub mod metadata;
+pub mod notifications;
+pub mod openapi;
 pub mod page;
 pub mod query;
 pub mod read;

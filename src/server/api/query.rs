@@ -23,24 +23,17 @@ use crate::server::state::{ServerState, Shared};
 /// Most points per series of a range query.
 const POINTS_MAX: i64 = 11_000;
 
-pub async fn instant(
-    State(state): State<Shared>,
-    tenant: Tenant,
-    headers: HeaderMap,
-    params: Params,
-) -> ApiResult<Answer> {
+/// What of a request both endpoints take.
+type Question = (State<Shared>, Tenant, HeaderMap, Params);
+
+pub async fn instant((State(state), tenant, headers, params): Question) -> ApiResult<Answer> {
     let limit = limit(&params)?;
     let time_ms = within_nanoseconds(time(&params, "time", state.clock.now_ms())?);
     let asked = Asked::read(&state, &params)?;
     asked.answer(&state, tenant.0, &headers, limit, Times::Instant(time_ms)).await
 }
 
-pub async fn range(
-    State(state): State<Shared>,
-    tenant: Tenant,
-    headers: HeaderMap,
-    params: Params,
-) -> ApiResult<Answer> {
+pub async fn range((State(state), tenant, headers, params): Question) -> ApiResult<Answer> {
     let limit = limit(&params)?;
     let bound = |name: &str| {
         parse_time_ms(params.get(name).unwrap_or_default())
@@ -77,7 +70,7 @@ enum Times {
     Range { start_ms: i64, end_ms: i64, step_ms: i64 },
 }
 
-/// What both endpoints take.
+/// What both endpoints read out of it.
 struct Asked {
     query: Arc<str>,
     timeout: Duration,

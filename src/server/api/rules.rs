@@ -35,7 +35,3 @@ pub async fn scrape_pools() -> Answer {
 pub async fn alertmanagers() -> Answer {
     Answer::json(json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] }))
 }
-
-pub async fn notifications() -> Answer {
-    Answer::json(json!([]))
-}

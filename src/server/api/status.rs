@@ -63,7 +63,8 @@ pub async fn runtimeinfo(State(state): State<Shared>) -> Answer {
     }))
 }
 
-fn timestamp(at_ms: i64) -> String {
+/// RFC 3339, in UTC.
+pub fn timestamp(at_ms: i64) -> String {
     Timestamp::from_millisecond(at_ms).map(|t| t.to_string()).unwrap_or_default()
 }
 

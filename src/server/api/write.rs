@@ -106,6 +106,10 @@ async fn receive(
     let received = body::read(&parts.headers, body, limits, &state.memory.writes).await;
     let received = received.map_err(IntoResponse::into_response)?;
 
+    if let Some(per_second) = tenant_limits.samples_per_second {
+        let checked = state.rates.check(&tenant, per_second, state.clock.now_ms());
+        checked.map_err(|seconds| over_rate(&tenant, per_second, seconds))?;
+    }
     let mut lease = received.lease;
     let declared = ingest::remote_write::declared_len(&received.bytes).map_err(|e| malformed(&e))? as u64;
     if declared > bytes_max {
@@ -131,25 +135,22 @@ async fn receive(
     }
     let (batch, refused) = decoded.map_err(|e| malformed(&e))?;
     lease_all(state, &mut lease, batch_bytes(&batch)).map_err(IntoResponse::into_response)?;
-    if let Some(refused) = over_rate(state, &batch, tenant_limits.samples_per_second) {
-        return Err(refused);
+    if let Some(per_second) = tenant_limits.samples_per_second {
+        let written = batch.written();
+        let samples = written.floats + written.histograms;
+        let taken = state.rates.take(&batch.tenant, samples, per_second, state.clock.now_ms());
+        taken.map_err(|seconds| over_rate(&batch.tenant, per_second, seconds))?;
     }
     Ok((batch, refused, lease))
 }
 
-/// Why the whole batch is refused, where its tenant sends faster than he may.
-fn over_rate(state: &Shared, batch: &SeriesBatch, per_second: Option<u64>) -> Option<Response> {
-    let per_second = per_second?;
-    let written = batch.written();
-    let samples = written.floats + written.histograms;
-    let taken = state.rates.take(&batch.tenant, samples, per_second, state.clock.now_ms());
-    let seconds = taken.err()?;
+/// Why a whole request is refused whose tenant sends faster than he may.
+fn over_rate(tenant: &TenantId, per_second: u64, seconds: u64) -> Response {
     let message = format!(
-        "tenant {} sends more than his limit of {per_second} samples a second (samples_per_second): \
-         nothing of this request was stored, repeat it in {seconds} seconds",
-        batch.tenant
+        "tenant {tenant} sends more than his limit of {per_second} samples a second (samples_per_second): \
+         nothing of this request was stored, repeat it in {seconds} seconds"
     );
-    Some(ApiError::new(ErrorKind::RateLimited, message).into_text_after(seconds))
+    ApiError::new(ErrorKind::RateLimited, message).into_text_after(seconds)
 }
 
 /// Decodes and validates within so much memory. Large bodies are decoded off the connections'

@@ -7,7 +7,7 @@ use axum::http::{HeaderName, HeaderValue};
 use tokio_rustls::rustls::ServerConfig;
 
 use super::passwords::Passwords;
-use crate::config::web_file::WebFile;
+use crate::config::web_file::{ClientCertificates, WebFile};
 use crate::server::live_file::{self, Loaded};
 use crate::server::tls;
 
@@ -15,6 +15,8 @@ use crate::server::tls;
 #[derive(Default)]
 pub struct Door {
     pub tls: Option<Arc<ServerConfig>>,
+    /// Whether nobody gets through the handshake without a certificate that was verified.
+    pub client_certificates: bool,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// `None` where everybody may do everything.
     pub passwords: Option<Passwords>,
@@ -44,6 +46,13 @@ impl Door {
         let headers = file.headers.iter().map(header).collect::<Result<_, _>>()?;
         let passwords =
             if file.credentials.is_empty() { None } else { Some(Passwords::new(file.credentials)?) };
-        Ok(Loaded { value: Self { tls, headers, passwords }, bytes })
+        let client_certificates =
+            matches!(&file.tls, Some(files) if matches!(files.clients, ClientCertificates::Required(_)));
+        Ok(Loaded { value: Self { tls, client_certificates, headers, passwords }, bytes })
+    }
+
+    /// Whether everybody who reaches the port may do everything.
+    pub fn is_open(&self) -> bool {
+        self.passwords.is_none() && !self.client_certificates
     }
 }

@@ -12,6 +12,17 @@ pub fn push_plain(out: &mut Vec<u8>, value: f64) {
     push_float(out, value, false);
 }
 
+/// Appends a value as the text exposition has it: with an exponent below 1e-4 and from 1e6 on, and zero
+/// without its sign.
+pub fn push_exposed(out: &mut Vec<u8>, value: f64) {
+    let magnitude = value.abs();
+    if magnitude == 0.0 {
+        out.push(b'0');
+        return;
+    }
+    push_float(out, value, !(1e-4..1e6).contains(&magnitude));
+}
+
 /// Appends milliseconds as seconds: `1700000000`, `1700000000.050`.
 pub fn push_timestamp(out: &mut Vec<u8>, timestamp_ms: i64) {
     if timestamp_ms < 0 {
@@ -57,7 +68,7 @@ fn push_float(out: &mut Vec<u8>, value: f64, with_exponent: bool) {
         out.push(b'-');
     }
     let magnitude = value.abs();
-    if magnitude <= EXACT_INTEGER_MAX && magnitude.trunc() == magnitude {
+    if !with_exponent && magnitude <= EXACT_INTEGER_MAX && magnitude.trunc() == magnitude {
         push_integer(out, magnitude as u64);
         return;
     }
@@ -181,6 +192,23 @@ mod tests {
     }
 
     #[test]
+    fn exposed_values_have_an_exponent_sooner() {
+        let check = |value: f64, want: &str| assert_eq!(text(|out| push_exposed(out, value)), want);
+        check(-0.0, "0");
+        check(1.0, "1");
+        check(999_999.0, "999999");
+        check(123_456.75, "123456.75");
+        check(1e6, "1e+06");
+        check(12_345_678.0, "1.2345678e+07");
+        check(1_795_308_227_500.0, "1.7953082275e+12");
+        check(1e-4, "0.0001");
+        check(1e-5, "1e-05");
+        check(5e-324, "5e-324");
+        check(f64::NAN, "NaN");
+        check(f64::NEG_INFINITY, "-Inf");
+    }
+
+    #[test]
     fn timestamps_have_three_decimals_or_none() {
         let check = |ms: i64, want: &str| assert_eq!(text(|out| push_timestamp(out, ms)), want);
         check(0, "0");
@@ -197,6 +225,8 @@ mod tests {
         fn every_text_reads_back(bits: u64) {
             let value = f64::from_bits(bits);
             proptest::prop_assume!(value.is_finite());
+            let exposed = text(|out| push_exposed(out, value));
+            proptest::prop_assert_eq!(exposed.parse::<f64>().expect("a number"), value);
             for printed in [text(|out| push_sample(out, value)), text(|out| push_plain(out, value))] {
                 let back: f64 = printed.parse().expect("a number");
                 proptest::prop_assert_eq!(back.to_bits(), bits, "{}", printed);

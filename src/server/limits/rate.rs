@@ -30,18 +30,31 @@ impl Bucket {
         let seconds = now_ms.saturating_sub(self.at_ms).max(0) as f64 / 1000.0;
         Self { samples: (self.samples + seconds * limit).min(limit), at_ms: now_ms }
     }
+
+    /// Else the seconds until the debt is paid.
+    fn lets_in(self, limit: f64) -> Result<(), u64> {
+        if self.samples > 0.0 { Ok(()) } else { Err((-self.samples / limit).ceil().max(1.0) as u64) }
+    }
 }
 
 impl Rates {
+    /// Whether a request would be let in now, whatever it brings; else in how many seconds to come back.
+    /// Asked before the request is decoded: a refusal then costs no more than receiving it.
+    pub fn check(&self, tenant: &TenantId, per_second: u64, now_ms: i64) -> Result<(), u64> {
+        let limit = per_second as f64;
+        match self.buckets.lock().get(tenant) {
+            Some(bucket) => bucket.filled(limit, now_ms).lets_in(limit),
+            None => Ok(()),
+        }
+    }
+
     /// Takes `samples` at `per_second`, or says in how many seconds to come back.
     pub fn take(&self, tenant: &TenantId, samples: u64, per_second: u64, now_ms: i64) -> Result<(), u64> {
         let limit = per_second as f64;
         let mut buckets = self.buckets.lock();
         let full = Bucket { samples: limit, at_ms: now_ms };
         let mut bucket = buckets.get(tenant).map_or(full, |bucket| bucket.filled(limit, now_ms));
-        if bucket.samples <= 0.0 {
-            return Err((-bucket.samples / limit).ceil().max(1.0) as u64);
-        }
+        bucket.lets_in(limit)?;
         bucket.samples -= samples as f64;
         if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(tenant) {
             buckets.retain(|_, bucket| bucket.filled(limit, now_ms).samples < limit);
@@ -60,6 +73,7 @@ mod tests {
         let rates = Rates::default();
         let (a, b) = (TenantId::parse("a").expect("valid"), TenantId::parse("b").expect("valid"));
         let check = |tenant: &TenantId, samples: u64, now_ms: i64, want: Result<(), u64>| {
+            assert_eq!(rates.check(tenant, 10, now_ms), want, "{tenant} at {now_ms}");
             assert_eq!(rates.take(tenant, samples, 10, now_ms), want, "{tenant} at {now_ms}");
         };
         check(&a, 40, 0, Ok(()));

@@ -96,6 +96,9 @@ async fn a_rate_limit_stores_nothing_and_says_when_to_come_back() {
     assert!(got.text().contains("samples_per_second"), "{}", got.text());
     assert_eq!(got.header("retry-after"), Some("1"));
     assert_eq!(got.header("x-prometheus-remote-write-samples-written"), Some("0"));
+    let headers = [("content-type", "application/x-protobuf"), ("x-scope-orgid", "a")];
+    let undecoded = scene.server.ask("POST", "/api/v1/write", &headers, b"no request".to_vec()).await;
+    assert_eq!(undecoded.status, 429, "who is in debt is refused before his request is decoded");
     assert_eq!(scene.count("a").await, 4);
     assert_eq!(scene.write("b", Sent::of([series("late")])).await.status, 204, "its own bucket");
 }

@@ -109,9 +109,11 @@ async fn clients_without_a_certificate_of_ours_are_turned_away() {
     assert!(ask(strict.address, &server, Some(&client)).await.expect("answers").ends_with("inside"));
     assert!(ask(strict.address, &server, None).await.is_err());
     assert!(ask(strict.address, &server, Some(&stranger)).await.is_err());
+    assert!(!strict.door.current().is_open(), "nobody comes in without a certificate");
 
     let lenient = running(folder.path(), &asked("VerifyClientCertIfGiven")).await;
     assert!(ask(lenient.address, &server, None).await.is_ok());
+    assert!(lenient.door.current().is_open());
     assert!(ask(lenient.address, &server, Some(&stranger)).await.is_err());
 }
 

@@ -1,10 +1,14 @@
 //! `POST /api/v1/read`: remote read, by which a Prometheus asks us as if we were its own storage.
 //!
-//! [`samples`] is the form of one compressed message, [`chunks`] the stream of frames with
-//! [`xor`] chunks. The first form that the request lists and we have is taken. The stream carries
-//! floats only: where histograms were selected, samples are the form, if the request takes them.
+//! [`samples`] is the form of one compressed message, [`chunks`] the stream of frames with chunks in
+//! Prometheus' encodings: [`xor`] for floats, [`histograms`] for native histograms, both made of
+//! [`bits`]. The first form that the request lists and we have is taken.
 
+mod bits;
 mod chunks;
+#[cfg(test)]
+mod decode;
+mod histograms;
 mod samples;
 mod xor;
 
@@ -15,22 +19,21 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prost::Message as _;
 
-use crate::error::ErrorKind;
+use self::chunks::Frames;
 use crate::ingest::proto::prometheus::label_matcher::Type;
 use crate::ingest::proto::prometheus::read_request::ResponseType;
 use crate::ingest::proto::prometheus::{LabelMatcher, Query, ReadRequest};
-use crate::model::{MatchOp, Matcher, TenantId, TimeRange};
-use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
+use crate::model::{Counts, MatchOp, Matcher, TenantId, TimeRange};
+use crate::querier::{HistogramPoint, QueryGuard, SelectHints, SelectRequest, Series};
 use crate::server::auth::tenant::tenant_of;
 use crate::server::body::{self, BodyLimits};
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::json::answer::streamed;
-use crate::server::json::rows::Rows;
 use crate::server::state::{ServerState, Shared};
 
 /// Largest request, before and after decompression: selectors are short.
 const REQUEST_BYTES_MAX: u64 = 4 << 20;
-/// Prometheus' own limit of an answer in samples.
+/// Prometheus' own limit of an answer as one message, in samples.
 const SAMPLES_MAX: u64 = 50_000_000;
 
 pub async fn read(State(state): State<Shared>, request: Request) -> Response {
@@ -56,32 +59,21 @@ async fn answer(state: &Shared, tenant: TenantId, headers: &HeaderMap, body: &[u
     let of = tenant.clone();
     let work = move |guard: &QueryGuard| asked.answer(&for_work, &of, guard);
     let (encoded, guard) = state.run_query(&tenant, state.config.query.timeout, work).await?;
-    let (content_type, pieces) = match encoded {
+    let frames = match encoded {
         Encoded::Samples(message) => {
             let headers =
                 [(header::CONTENT_TYPE, samples::CONTENT_TYPE), (header::CONTENT_ENCODING, "snappy")];
             return Ok((StatusCode::OK, headers, message).into_response());
         }
-        Encoded::Chunks(frames) => (chunks::CONTENT_TYPE, Frames(frames.into_iter())),
+        Encoded::Chunks(frames) => frames,
     };
-    let body = streamed(Vec::new(), Box::new(pieces), Vec::new(), Some(guard));
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, content_type)], body).into_response())
+    let body = streamed(Vec::new(), frames, Vec::new(), Some(guard));
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, chunks::CONTENT_TYPE)], body).into_response())
 }
 
 enum Encoded {
     Samples(Vec<u8>),
-    Chunks(Vec<Vec<u8>>),
-}
-
-/// Frames that are sent as they are.
-struct Frames(std::vec::IntoIter<Vec<u8>>);
-
-impl Rows for Frames {
-    fn write(&mut self, out: &mut Vec<u8>) -> bool {
-        let Some(frame) = self.0.next() else { return false };
-        out.extend_from_slice(&frame);
-        true
-    }
+    Chunks(Box<Frames>),
 }
 
 /// What a request asks for.
@@ -118,6 +110,7 @@ impl Asked {
 
     fn answer(&self, state: &ServerState, tenant: &TenantId, guard: &QueryGuard) -> ApiResult<Encoded> {
         let querier = state.querier(tenant)?;
+        let form = self.forms.first().copied().unwrap_or_default();
         let mut results: Vec<Vec<Series>> = Vec::new();
         let mut samples = 0u64;
         for selection in &self.selections {
@@ -126,33 +119,37 @@ impl Asked {
                 guard.check()?;
                 let series = series?;
                 samples += (series.values.len() + series.histograms.len()) as u64;
-                if samples > SAMPLES_MAX {
+                if form == ResponseType::Samples && samples > SAMPLES_MAX {
                     return Err(ApiError::invalid(format!("exceeded sample limit ({SAMPLES_MAX})")));
                 }
-                guard.reserve(weight(&series))?;
+                guard.reserve(weight(&series, form))?;
                 result.push(series);
             }
             results.push(result);
         }
-        let has_histograms = results.iter().flatten().any(|series| !series.histograms.is_empty());
-        let takes_samples = self.forms.contains(&ResponseType::Samples);
-        match self.forms.first() {
-            Some(ResponseType::StreamedXorChunks) if !has_histograms => {
-                Ok(Encoded::Chunks(chunks::encode(results, guard)?))
-            }
-            _ if takes_samples => Ok(Encoded::Samples(samples::encode(results, guard)?)),
-            _ => Err(ApiError::new(
-                ErrorKind::Execution,
-                "native histograms were selected: they are served as samples only, which the request does not take",
-            )),
+        match form {
+            ResponseType::StreamedXorChunks => Ok(Encoded::Chunks(Box::new(Frames::new(results)))),
+            ResponseType::Samples => Ok(Encoded::Samples(samples::encode(results, guard)?)),
         }
     }
 }
 
-/// What a series holds, and as much again for its encoded form.
-fn weight(series: &Series) -> u64 {
-    let histograms: usize = series.histograms.iter().map(|h| 256 + h.histogram.custom_values.len() * 8).sum();
-    (2 * (series.labels.as_bytes().len() + series.values.len() * 16 + histograms + 64)) as u64
+/// What a series holds; as one message, as much again for its encoded form.
+fn weight(series: &Series, form: ResponseType) -> u64 {
+    let histogram = |point: &HistogramPoint| {
+        let histogram = &*point.histogram;
+        let buckets = match &histogram.counts {
+            Counts::Integer { positive_deltas, negative_deltas, .. } => {
+                positive_deltas.len() + negative_deltas.len()
+            }
+            Counts::Float { positive, negative, .. } => positive.len() + negative.len(),
+        };
+        let spans = histogram.positive_spans.len() + histogram.negative_spans.len();
+        256 + 8 * (buckets + spans + histogram.custom_values.len())
+    };
+    let histograms: usize = series.histograms.iter().map(histogram).sum();
+    let held = (series.labels.as_bytes().len() + series.values.len() * 16 + histograms + 64) as u64;
+    if form == ResponseType::Samples { 2 * held } else { held }
 }
 
 fn selection(query: &Query) -> ApiResult<SelectRequest> {

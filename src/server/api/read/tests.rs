@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 
-use super::xor::decode;
+use super::decode;
 use crate::ingest::Protocol;
 use crate::ingest::proto::prometheus as proto;
 use crate::ingest::testing::{Request as Sent, Series, body_of, integer_histogram};
@@ -68,46 +68,89 @@ async fn samples_are_one_message() {
     }
 }
 
-#[tokio::test]
-async fn chunks_are_a_stream_of_checked_frames() {
-    let server = filled().await;
-    let got = ask(&server, "load", &[StreamedXorChunks, Samples]).await;
+/// The chunks of all frames, by metric and instance.
+fn chunks_of(got: &Answered) -> Vec<(String, proto::Chunk)> {
     assert_eq!(
         got.header("content-type"),
         Some("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse")
     );
     let mut rest = got.body.as_slice();
-    let mut samples = Vec::new();
+    let mut chunks = Vec::new();
     while !rest.is_empty() {
         let length = prost::encoding::decode_varint(&mut rest).expect("length") as usize;
         let (sum, after) = rest.split_at(4);
         let (message, after) = after.split_at(length);
         assert_eq!(sum, crc32c::crc32c(message).to_be_bytes());
-        let frame = proto::ChunkedReadResponse::decode(message).expect("protobuf");
+        let mut frame = proto::ChunkedReadResponse::decode(message).expect("protobuf");
         assert_eq!((frame.query_index, frame.chunked_series.len()), (0, 1));
-        for chunk in &frame.chunked_series[0].chunks {
-            let decoded = decode::decode(&chunk.data);
-            assert_eq!((decoded[0].0, decoded[decoded.len() - 1].0), (chunk.min_time_ms, chunk.max_time_ms));
-            samples.extend(decoded);
-        }
+        let series = frame.chunked_series.remove(0);
+        let labels: Vec<_> = series.labels.into_iter().map(|label| label.value).collect();
+        chunks.extend(series.chunks.into_iter().map(|chunk| (labels.join(" "), chunk)));
         rest = after;
+    }
+    chunks
+}
+
+#[tokio::test]
+async fn chunks_are_a_stream_of_checked_frames() {
+    let server = filled().await;
+    let got = ask(&server, "load", &[StreamedXorChunks, Samples]).await;
+    let mut samples = Vec::new();
+    for (_, chunk) in chunks_of(&got) {
+        let decoded = decode::floats(&chunk.data);
+        assert_eq!((decoded[0].0, decoded[decoded.len() - 1].0), (chunk.min_time_ms, chunk.max_time_ms));
+        samples.extend(decoded);
     }
     assert_eq!(samples.len(), 301);
     assert_eq!(samples[299], (NOW_MS - 1000, 149.5));
 }
 
 #[tokio::test]
-async fn histograms_are_never_left_out() {
+async fn histograms_are_served_in_both_forms() {
     let server = filled().await;
-    let got = ask(&server, ".+", &[StreamedXorChunks, Samples]).await;
+    let got = ask(&server, ".+", &[Samples, StreamedXorChunks]).await;
     assert_eq!(got.header("content-type"), Some("application/x-protobuf"));
     let message = snap::raw::Decoder::new().decompress_vec(&got.body).expect("snappy");
     let answer = proto::ReadResponse::decode(message.as_slice()).expect("protobuf");
     let histogram = &answer.results[0].timeseries[2].histograms[0];
     assert_eq!((histogram.sum, histogram.timestamp), (3.0, NOW_MS));
 
-    let got = ask(&server, "spread", &[StreamedXorChunks]).await;
-    assert_eq!(got.status, 422, "{}", got.text());
+    let chunks = chunks_of(&ask(&server, "spread", &[StreamedXorChunks]).await);
+    assert_eq!(chunks.len(), 1);
+    let (_, back) = decode::histograms(&chunks[0].1.data, false);
+    assert_eq!(chunks[0].1.r#type(), proto::chunk::Encoding::Histogram);
+    assert_eq!(back[0].0, NOW_MS);
+    assert!(back[0].1.same_bits(&integer_histogram(0, &[1, 2], 0, 3.0)), "{back:?}");
+}
+
+#[tokio::test]
+async fn kinds_take_turns_in_the_order_of_time() {
+    let server = TestServer::start(&[]).await;
+    let mut series = Series::new(&[("__name__", "mixed")]);
+    for i in 0..200i64 {
+        series = match i {
+            100..150 => {
+                series.histogram(NOW_MS - 200_000 + i * 1000, integer_histogram(0, &[1, i as u64], 0, 3.0))
+            }
+            _ => series.sample(NOW_MS - 200_000 + i * 1000, i as f64),
+        };
+    }
+    let body = Sent::of([series]).body(Protocol::V2);
+    let content_type = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")];
+    assert_eq!(server.ask("POST", "/api/v1/write", &content_type, body).await.status, 204);
+
+    let chunks = chunks_of(&ask(&server, "mixed", &[StreamedXorChunks]).await);
+
+    use proto::chunk::Encoding::{Histogram, Xor};
+    let kinds: Vec<_> = chunks.iter().map(|(_, chunk)| chunk.r#type()).collect();
+    assert_eq!(kinds, [Xor, Histogram, Xor]);
+    assert!(chunks.windows(2).all(|pair| pair[0].1.max_time_ms < pair[1].1.min_time_ms));
+    let counts = [
+        decode::floats(&chunks[0].1.data).len(),
+        decode::histograms(&chunks[1].1.data, false).1.len(),
+        decode::floats(&chunks[2].1.data).len(),
+    ];
+    assert_eq!(counts, [100, 50, 50]);
 }
 
 #[tokio::test]

@@ -7,8 +7,11 @@ use super::*;
 #[tokio::test]
 async fn all_are_closed_by_default() {
     let server = TestServer::with_samples(&[]).await;
-    assert_eq!(server.post_form("/api/v1/admin/tsdb/delete_series", "match[]=load").await.status, 403);
-    assert_eq!(server.post_form("/api/v1/admin/tsdb/snapshot", "").await.status, 403);
+    for path in ["delete_series", "snapshot", "settle"] {
+        let closed = server.post_form(&format!("/api/v1/admin/tsdb/{path}"), "match[]=load").await;
+        let error = json!({"status": "error", "errorType": "unavailable", "error": "admin APIs disabled"});
+        assert_eq!((closed.status.as_u16(), closed.json()), (500, error), "{path}");
+    }
     assert_eq!(server.post_form("/-/quit", "").await.status, 403);
     assert!(!server.state.quit.is_cancelled());
     let left = server.get("/api/v1/series?match[]=load").await.json();

@@ -3,6 +3,7 @@
 mod about;
 mod admin;
 mod look_up;
+mod notifications;
 mod query;
 mod rim;
 mod write;

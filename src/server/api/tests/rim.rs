@@ -42,6 +42,10 @@ async fn pages_of_other_origins_may_read_unless_told_otherwise() {
     assert_eq!(ask(&closed, "https://a.example").await.as_deref(), Some("https://a.example"));
     assert_eq!(ask(&closed, "https://a.example.org").await, None);
     assert_eq!(open.get("/api/v1/query?query=1").await.header("access-control-allow-origin"), None);
+
+    let asked = open.ask("OPTIONS", "/api/v1/query", &[("origin", "http://x.example")], Vec::new()).await;
+    let allowed = asked.header("access-control-allow-headers").unwrap_or_default();
+    assert!(allowed.contains("Authorization") && allowed.contains("X-Scope-OrgID"), "{allowed}");
 }
 
 #[tokio::test]
