@@ -143,16 +143,15 @@ fn head(c: &mut Criterion) {
         };
         let samples: Vec<FloatSample> = scrapes[1].1.iter().zip(&values).map(sample).collect();
         let fill = || {
-            let mut chunk = HeadChunk::new();
-            samples.iter().for_each(|sample| chunk.append(*sample));
-            chunk
+            let (mut chunk, mut bytes) = (HeadChunk::new(), Vec::new());
+            samples.iter().for_each(|sample| chunk.append(*sample, &mut bytes));
+            (chunk, bytes)
         };
-        let mut chunk = fill();
-        chunk.shrink();
-        println!("head/{name}: {:.3} bytes/sample", chunk.heap_bytes() as f64 / SAMPLES as f64);
+        let (chunk, bytes) = fill();
+        println!("head/{name}: {:.3} bytes/sample", bytes.len() as f64 / SAMPLES as f64);
         group.bench_function(format!("append/{name}"), |b| b.iter(|| black_box(fill())));
         group.bench_function(format!("decode/{name}"), |b| {
-            b.iter(|| chunk.decode().map(|sample| sample.value.to_bits()).fold(0, u64::wrapping_add));
+            b.iter(|| chunk.decode(&bytes).map(|sample| sample.value.to_bits()).fold(0, u64::wrapping_add));
         });
     }
 }

@@ -62,7 +62,8 @@ fn push(batch: &mut SeriesBatch, text: &mut Vec<u8>, labels: &Labels, sample: Fl
     batch.floats.push(sample);
     let at = batch.floats.len() as u32;
     let labels = first..batch.labels.len() as u32;
-    batch.series.push(BatchSeries { labels, floats: at - 1..at, histograms: 0..0, exemplars: 0..0 });
+    let series = BatchSeries { labels, floats: at - 1..at, histograms: 0..0, exemplars: 0..0, span: None };
+    batch.series.push(series);
 }
 
 fn encode(criterion: &mut Criterion) {

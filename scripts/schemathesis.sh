@@ -4,13 +4,13 @@
 # shape. Schemathesis comes from PyPI in one fixed version, into a cache folder; nothing is installed. Where
 # that is impossible it says so and ends with status 0.
 #
-# env: ONGGI_BINARY (target/release/onggi), SCHEMATHESIS_EXAMPLES (50 cases of each operation at most),
+# env: SCHEMATHESIS_BINARY (target/release/onggi), SCHEMATHESIS_EXAMPLES (50, cases of each operation at most),
 #      SCHEMATHESIS_SEED (of the clock)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=4.32.5
-binary=${ONGGI_BINARY:-target/release/onggi}
+binary=${SCHEMATHESIS_BINARY:-target/release/onggi}
 examples=${SCHEMATHESIS_EXAMPLES:-50}
 seed=${SCHEMATHESIS_SEED:-$(date +%s)}
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/onggi-peers/schemathesis-$version
@@ -35,10 +35,12 @@ port=$("$tools/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.
     --tenancy.enabled --web.enable-admin-api > "$folder/log" 2>&1 &
 server=$!
 trap 'kill "$server" 2> /dev/null || true; wait "$server" 2> /dev/null || true; rm -rf "$folder"' EXIT
-for _ in $(seq 100); do
-    curl --silent --fail --output /dev/null "http://127.0.0.1:$port/-/ready" && break
+is_ready() { curl --silent --fail --output /dev/null "http://127.0.0.1:$port/-/ready"; }
+for _ in $(seq 300); do
+    if is_ready || ! kill -0 "$server" 2> /dev/null; then break; fi
     sleep 0.1
 done
+is_ready || { echo "schemathesis: the server did not come up" >&2; cat "$folder/log" >&2; exit 1; }
 "$tools/bin/python" scripts/schemathesis_seed.py "http://127.0.0.1:$port" fuzz
 
 # A timeout of the asker's own making is a 503, here as in Prometheus.
@@ -49,7 +51,7 @@ TOML
 
 # Quitting would end the run, and a live stream has no end.
 status=0
-"$tools/bin/st" --config-file "$folder/schemathesis.toml" run "http://127.0.0.1:$port/api/v1/openapi.yaml" \
+SCHEMATHESIS_HOOKS=scripts/schemathesis_hooks.py "$tools/bin/st" --config-file "$folder/schemathesis.toml" run "http://127.0.0.1:$port/api/v1/openapi.yaml" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     --exclude-path /-/quit --exclude-path /api/v1/notifications/live \
     --header 'X-Scope-OrgID: fuzz' --phases examples,coverage,fuzzing --continue-on-failure \

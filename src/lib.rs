@@ -78,10 +78,16 @@
 //! ## Identity and the join
 //!
 //! A series is its tenant and its canonical labels: sorted by name, empty values dropped. Ids are
-//! local: to the process in memory, to the file in the log, to the part on disk. Samples are taken
-//! in any order inside retention. Of two samples of one series at one time the maximum in a fixed
-//! total order stays, so that order of arrival, retries and replays change nothing; Prometheus
-//! keeps the first and refuses the second, and this is a deliberate deviation.
+//! local: to the process in memory, to the file in the log, to the part on disk. The head keeps
+//! every label of a tenant once, by number; a series is a list of such numbers, and the lists are
+//! compared, so that no sender can merge two series. In front of that stands a cache for remote
+//! write 1.0: the bytes that a series' labels came in, known by a 128-bit hash under a secret of the
+//! process and tried first at the series that followed last time. What no epoch uses any more is
+//! forgotten, with its texts and numbers.
+//!
+//! Samples are taken in any order inside retention. Of two samples of one series at one time the
+//! maximum in a fixed total order stays, so that order of arrival, retries and replays change
+//! nothing; Prometheus keeps the first and refuses the second, and this is a deliberate deviation.
 //!
 //! ## The way of a question
 //!

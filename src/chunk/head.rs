@@ -1,8 +1,10 @@
 //! The chunk in memory: one series' samples of an epoch, appended one by one in any order.
 //!
-//! Owns its bytes and never lets them out: they are made and read by one process, in the same
+//! Owns the form of the bytes and what the next sample refers to; where the bytes stand is the
+//! caller's. They never leave the process: they are made and read by one process, in the same
 //! version. A sample is one token byte (how time and value relate to the sample before) and what
-//! the token says follows. Typical samples take two to four bytes.
+//! the token says follows; samples whose token says everything and stays the same are counted.
+//! Typical samples take one to three bytes.
 
 use crate::encoding::cursor::Cursor;
 use crate::encoding::varint::{put_i64, put_u64, unzigzag, zigzag};
@@ -30,6 +32,11 @@ const VALUE_STALE: u8 = 5 << 2;
 /// The start timestamp differs from that of the sample before: its zig-zag change follows.
 const START_CHANGED: u8 = 1 << 5;
 
+/// No token but a count: so many more samples with the token before, which nothing followed. The
+/// last ones are not counted: what the bytes do not hold of a chunk's samples repeats.
+const REPEATED: u8 = 1 << 7;
+const REPEATS_MAX: u8 = REPEATED - 1;
+
 const POWERS: [f64; 16] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
@@ -37,27 +44,22 @@ const POWERS: [f64; 16] =
 const RAW_STREAK: u8 = 4;
 const RAW_RETRY: u8 = 16;
 
-/// What the token of the next sample refers to.
-#[derive(Clone, Copy, Debug, Default)]
-struct Last {
-    timestamp_ms: i64,
-    step_ms: i64,
-    start_ms: i64,
-    value_bits: u64,
-    /// The last value that was a decimal: `decimal / 10^exponent`.
-    decimal: i64,
-    decimal_step: i64,
-    exponent: u8,
-}
-
-/// Samples of one series, compressed as they come.
+/// What the token of the next sample of a series refers to. There is one for every series of an
+/// epoch: what the value before it tells is worked out again instead of kept.
 #[derive(Clone, Debug, Default)]
 pub struct HeadChunk {
-    bytes: Vec<u8>,
-    last: Last,
+    timestamp_ms: i64,
+    start_ms: i64,
+    value_bits: u64,
+    step_ms: i32,
+    decimal_step: i32,
     samples: u32,
+    exponent: u8,
     raw_streak: u8,
-    unsorted: bool,
+    /// Of the sample appended last.
+    token: u8,
+    /// Samples with that token that were not written down yet.
+    repeats: u8,
 }
 
 impl HeadChunk {
@@ -74,96 +76,94 @@ impl HeadChunk {
         self.samples == 0
     }
 
-    /// Whether every sample came after the one before it.
-    pub fn is_sorted(&self) -> bool {
-        !self.unsorted
-    }
-
-    /// Bytes on the heap.
-    pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity()
-    }
-
     /// The sample appended last.
     pub fn last_sample(&self) -> Option<FloatSample> {
-        (self.samples > 0).then(|| self.last.sample())
+        (self.samples > 0).then(|| FloatSample {
+            timestamp_ms: self.timestamp_ms,
+            start_ms: self.start_ms,
+            value: f64::from_bits(self.value_bits),
+        })
     }
 
-    /// Gives back what growth has allocated ahead: for chunks that grow no more.
-    pub fn shrink(&mut self) {
-        self.bytes.shrink_to_fit();
-    }
-
-    /// Appends a sample, in whatever order. A chunk holds up to 2^32 − 1; epochs end long before.
-    pub fn append(&mut self, sample: FloatSample) {
-        let token_at = self.bytes.len();
-        self.bytes.push(0);
-        let time = self.put_time(sample.timestamp_ms);
-        let value = self.put_value(sample.value);
-        let mut token = time | value;
-        if sample.start_ms != self.last.start_ms {
+    /// Appends a sample, in whatever order, to the chunk's bytes, of which `bytes` may be the end
+    /// alone. A chunk holds up to 2^32 − 1; epochs end long before.
+    pub fn append(&mut self, sample: FloatSample, bytes: &mut Vec<u8>) {
+        let begin = bytes.len();
+        // Room for a count and the token, which what follows it decides.
+        bytes.extend_from_slice(&[0, 0]);
+        let mut token = self.put_time(sample.timestamp_ms, bytes) | self.put_value(sample.value, bytes);
+        if sample.start_ms != self.start_ms {
             token |= START_CHANGED;
-            put_i64(&mut self.bytes, sample.start_ms.wrapping_sub(self.last.start_ms));
-            self.last.start_ms = sample.start_ms;
+            put_i64(bytes, sample.start_ms.wrapping_sub(self.start_ms));
+            self.start_ms = sample.start_ms;
         }
-        self.bytes[token_at] = token;
+        let is_repeated = self.samples > 0 && token == self.token && bytes.len() == begin + 2;
         self.samples = self.samples.saturating_add(1);
+        if is_repeated && self.repeats < REPEATS_MAX {
+            self.repeats += 1;
+            bytes.truncate(begin);
+            return;
+        }
+        bytes[begin..begin + 2].copy_from_slice(&[REPEATED | self.repeats, token]);
+        if self.repeats == 0 {
+            bytes.remove(begin);
+        }
+        (self.token, self.repeats) = (token, 0);
     }
 
-    fn put_time(&mut self, timestamp_ms: i64) -> u8 {
-        self.unsorted |= self.samples > 0 && timestamp_ms <= self.last.timestamp_ms;
-        let step_ms = timestamp_ms.wrapping_sub(self.last.timestamp_ms);
-        let change = zigzag(step_ms.wrapping_sub(self.last.step_ms));
-        self.last.timestamp_ms = timestamp_ms;
+    fn put_time(&mut self, timestamp_ms: i64, bytes: &mut Vec<u8>) -> u8 {
+        let step_ms = timestamp_ms.wrapping_sub(self.timestamp_ms);
+        let change = zigzag(step_ms.wrapping_sub(i64::from(self.step_ms)));
+        self.timestamp_ms = timestamp_ms;
         // The step from nothing to the first sample is not one.
-        self.last.step_ms = if self.samples == 0 { 0 } else { step_ms };
+        self.step_ms = if self.samples == 0 { 0 } else { short(step_ms) };
         match change {
             0 => TIME_SAME_STEP,
             1..=0xff => {
-                self.bytes.push(change as u8);
+                bytes.push(change as u8);
                 TIME_BYTE
             }
             0x100..=0xffff => {
-                self.bytes.extend_from_slice(&(change as u16).to_le_bytes());
+                bytes.extend_from_slice(&(change as u16).to_le_bytes());
                 TIME_TWO_BYTES
             }
             _ => {
-                put_u64(&mut self.bytes, change);
+                put_u64(bytes, change);
                 TIME_VARINT
             }
         }
     }
 
-    fn put_value(&mut self, value: f64) -> u8 {
+    fn put_value(&mut self, value: f64, bytes: &mut Vec<u8>) -> u8 {
         let bits = value.to_bits();
-        if bits == self.last.value_bits {
-            self.last.decimal_step = 0;
+        if bits == self.value_bits {
+            self.decimal_step = 0;
             return VALUE_SAME;
         }
-        self.last.value_bits = bits;
+        let last_decimal = decimal(f64::from_bits(self.value_bits), self.exponent).unwrap_or(0);
+        self.value_bits = bits;
         if bits == STALE_NAN_BITS {
             return VALUE_STALE;
         }
-        if let Some(decimal) = decimal(value, self.last.exponent) {
+        if let Some(decimal) = decimal(value, self.exponent) {
             self.raw_streak = 0;
-            let step = decimal.wrapping_sub(self.last.decimal);
-            let same_step = step == self.last.decimal_step;
-            (self.last.decimal, self.last.decimal_step) = (decimal, step);
-            if same_step {
+            let step = decimal.wrapping_sub(last_decimal);
+            if step == i64::from(self.decimal_step) {
                 return VALUE_SAME_STEP;
             }
-            put_i64(&mut self.bytes, step);
+            self.decimal_step = short(step);
+            put_i64(bytes, step);
             return VALUE_DELTA;
         }
         if let Some((decimal, exponent)) = self.other_decimal(value) {
             self.raw_streak = 0;
-            (self.last.decimal, self.last.decimal_step, self.last.exponent) = (decimal, 0, exponent);
-            self.bytes.push(exponent);
-            put_i64(&mut self.bytes, decimal);
+            (self.decimal_step, self.exponent) = (0, exponent);
+            bytes.push(exponent);
+            put_i64(bytes, decimal);
             return VALUE_DECIMAL;
         }
         self.raw_streak = if self.raw_streak < RAW_RETRY { self.raw_streak + 1 } else { RAW_STREAK };
-        self.bytes.extend_from_slice(&bits.to_le_bytes());
+        bytes.extend_from_slice(&bits.to_le_bytes());
         VALUE_RAW
     }
 
@@ -180,11 +180,17 @@ impl HeadChunk {
         })
     }
 
-    /// The samples in the order they came.
-    pub fn decode(&self) -> HeadSamples<'_> {
+    /// The samples in the order they came, out of all the chunk's bytes.
+    pub fn decode<'a>(&self, bytes: &'a [u8]) -> HeadSamples<'a> {
         HeadSamples {
-            cursor: Cursor::new(&self.bytes),
-            last: Last::default(),
+            cursor: Cursor::new(bytes),
+            sample: FloatSample { timestamp_ms: 0, start_ms: 0, value: 0.0 },
+            step_ms: 0,
+            decimal: 0,
+            decimal_step: 0,
+            exponent: 0,
+            token: 0,
+            repeats: 0,
             first: true,
             left: self.samples,
         }
@@ -199,21 +205,25 @@ fn decimal(value: f64, exponent: u8) -> Option<i64> {
     ((decimal as f64 / power).to_bits() == value.to_bits()).then_some(decimal)
 }
 
-impl Last {
-    fn sample(&self) -> FloatSample {
-        FloatSample {
-            timestamp_ms: self.timestamp_ms,
-            start_ms: self.start_ms,
-            value: f64::from_bits(self.value_bits),
-        }
-    }
+/// A step as it is remembered: a long one is not worth the room, and forgotten.
+#[inline]
+fn short(step: i64) -> i32 {
+    i32::try_from(step).unwrap_or(0)
 }
 
-/// Iterator over a [`HeadChunk`].
+/// Iterator over the samples of a [`HeadChunk`].
 #[derive(Clone, Debug)]
 pub struct HeadSamples<'a> {
     cursor: Cursor<'a>,
-    last: Last,
+    /// The one given last.
+    sample: FloatSample,
+    step_ms: i32,
+    /// Of the value given last; 0 where it is none at this exponent.
+    decimal: i64,
+    decimal_step: i32,
+    exponent: u8,
+    token: u8,
+    repeats: u8,
     first: bool,
     left: u32,
 }
@@ -223,14 +233,14 @@ impl Iterator for HeadSamples<'_> {
 
     fn next(&mut self) -> Option<FloatSample> {
         self.left = self.left.checked_sub(1)?;
+        self.take_token();
         // The bytes are this process' own: an error here cannot be, and would end the iteration.
-        let token = self.cursor.u8().ok()?;
-        self.take_time(token)?;
-        self.take_value(token)?;
-        if token & START_CHANGED != 0 {
-            self.last.start_ms = self.last.start_ms.wrapping_add(self.cursor.zigzag().ok()?);
+        self.take_time()?;
+        self.take_value()?;
+        if self.token & START_CHANGED != 0 {
+            self.sample.start_ms = self.sample.start_ms.wrapping_add(self.cursor.zigzag().ok()?);
         }
-        Some(self.last.sample())
+        Some(self.sample)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -241,8 +251,21 @@ impl Iterator for HeadSamples<'_> {
 impl ExactSizeIterator for HeadSamples<'_> {}
 
 impl HeadSamples<'_> {
-    fn take_time(&mut self, token: u8) -> Option<()> {
-        let change = match token & TIME_MASK {
+    /// The next sample's token: the one before while it repeats, as it does after the last byte.
+    fn take_token(&mut self) {
+        if let Some(repeats) = self.repeats.checked_sub(1) {
+            self.repeats = repeats;
+            return;
+        }
+        match self.cursor.u8() {
+            Ok(byte) if byte & REPEATED != 0 => self.repeats = (byte & REPEATS_MAX).saturating_sub(1),
+            Ok(token) => self.token = token,
+            Err(_) => {}
+        }
+    }
+
+    fn take_time(&mut self) -> Option<()> {
+        let change = match self.token & TIME_MASK {
             TIME_SAME_STEP => 0,
             TIME_BYTE => u64::from(self.cursor.u8().ok()?),
             TIME_TWO_BYTES => {
@@ -251,39 +274,42 @@ impl HeadSamples<'_> {
             }
             _ => self.cursor.varint().ok()?,
         };
-        let step_ms = self.last.step_ms.wrapping_add(unzigzag(change));
-        self.last.timestamp_ms = self.last.timestamp_ms.wrapping_add(step_ms);
-        self.last.step_ms = if std::mem::take(&mut self.first) { 0 } else { step_ms };
+        let step_ms = i64::from(self.step_ms).wrapping_add(unzigzag(change));
+        self.sample.timestamp_ms = self.sample.timestamp_ms.wrapping_add(step_ms);
+        self.step_ms = if std::mem::take(&mut self.first) { 0 } else { short(step_ms) };
         Some(())
     }
 
-    fn take_value(&mut self, token: u8) -> Option<()> {
-        match token & VALUE_MASK {
+    fn take_value(&mut self) -> Option<()> {
+        match self.token & VALUE_MASK {
             VALUE_SAME => {
-                self.last.decimal_step = 0;
+                self.decimal_step = 0;
                 return Some(());
             }
             VALUE_STALE => {
-                self.last.value_bits = STALE_NAN_BITS;
+                self.sample.value = f64::from_bits(STALE_NAN_BITS);
+                self.decimal = 0;
                 return Some(());
             }
             VALUE_RAW => {
-                self.last.value_bits = self.cursor.u64_le().ok()?;
+                self.sample.value = f64::from_bits(self.cursor.u64_le().ok()?);
+                self.decimal = 0;
                 return Some(());
             }
-            VALUE_SAME_STEP => self.last.decimal = self.last.decimal.wrapping_add(self.last.decimal_step),
+            VALUE_SAME_STEP => self.decimal = self.decimal.wrapping_add(i64::from(self.decimal_step)),
             VALUE_DELTA => {
-                self.last.decimal_step = self.cursor.zigzag().ok()?;
-                self.last.decimal = self.last.decimal.wrapping_add(self.last.decimal_step);
+                let step = self.cursor.zigzag().ok()?;
+                self.decimal_step = short(step);
+                self.decimal = self.decimal.wrapping_add(step);
             }
             _ => {
-                self.last.exponent = self.cursor.u8().ok()?;
-                self.last.decimal = self.cursor.zigzag().ok()?;
-                self.last.decimal_step = 0;
+                self.exponent = self.cursor.u8().ok()?;
+                self.decimal = self.cursor.zigzag().ok()?;
+                self.decimal_step = 0;
             }
         }
-        let power = POWERS.get(usize::from(self.last.exponent))?;
-        self.last.value_bits = (self.last.decimal as f64 / power).to_bits();
+        let power = POWERS.get(usize::from(self.exponent))?;
+        self.sample.value = self.decimal as f64 / power;
         Some(())
     }
 }
@@ -298,10 +324,10 @@ mod tests {
         FloatSample { timestamp_ms, start_ms: 0, value }
     }
 
-    fn chunk_of(samples: &[FloatSample]) -> HeadChunk {
-        let mut chunk = HeadChunk::new();
-        samples.iter().for_each(|sample| chunk.append(*sample));
-        chunk
+    fn chunk_of(samples: &[FloatSample]) -> (HeadChunk, Vec<u8>) {
+        let (mut chunk, mut bytes) = (HeadChunk::new(), Vec::new());
+        samples.iter().for_each(|sample| chunk.append(*sample, &mut bytes));
+        (chunk, bytes)
     }
 
     fn any_sample() -> impl Strategy<Value = FloatSample> {
@@ -325,13 +351,23 @@ mod tests {
     proptest! {
         #[test]
         fn samples_come_back_in_the_order_they_came(samples in prop::collection::vec(any_sample(), 0..200)) {
-            let chunk = chunk_of(&samples);
+            let (chunk, bytes) = chunk_of(&samples);
 
-            prop_assert_eq!(chunk.decode().collect::<Vec<_>>(), samples.clone());
+            prop_assert_eq!(chunk.decode(&bytes).collect::<Vec<_>>(), samples.clone());
             prop_assert_eq!(chunk.len(), samples.len());
             prop_assert_eq!(chunk.last_sample(), samples.last().copied());
-            let sorted = samples.windows(2).all(|pair| pair[0].timestamp_ms < pair[1].timestamp_ms);
-            prop_assert_eq!(chunk.is_sorted(), sorted);
+        }
+
+        #[test]
+        fn what_repeats_is_counted_however_often(runs in prop::collection::vec((any_sample(), 1usize..300), 0..6)) {
+            let mut samples = Vec::new();
+            for (first, times) in runs {
+                let later = |i: usize| first.timestamp_ms.wrapping_add(15_000 * i as i64);
+                samples.extend((0..times).map(|i| FloatSample { timestamp_ms: later(i), ..first }));
+            }
+            let (chunk, bytes) = chunk_of(&samples);
+
+            prop_assert_eq!(chunk.decode(&bytes).collect::<Vec<_>>(), samples);
         }
     }
 
@@ -340,7 +376,8 @@ mod tests {
         let jitter = |i: i64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15u64 as i64).rem_euclid(9);
         let check = |name: &str, value_of: &dyn Fn(i64) -> f64, bytes_max: usize| {
             let samples: Vec<_> = (0..120).map(|i| sample(15_000 * i + jitter(i), value_of(i))).collect();
-            let bytes = chunk_of(&samples).bytes.len();
+            let (_, bytes) = chunk_of(&samples);
+            let bytes = bytes.len();
             assert!(bytes <= bytes_max * 120, "{name}: {bytes} bytes for 120 samples");
         };
         check("constant", &|_| 5.0, 2);
@@ -348,5 +385,13 @@ mod tests {
         check("counter", &|i| (300 * i + jitter(7 * i)) as f64, 4);
         check("seconds of cpu", &|i| (1_000_000 + 1_500 * i + 100 * jitter(i)) as f64 / 100.0, 4);
         check("true double", &|i| (i as f64).sqrt().sin(), 11);
+    }
+
+    #[test]
+    fn an_idle_series_takes_next_to_nothing() {
+        let samples: Vec<_> = (0..480).map(|i| sample(15_000 * i, 5.0)).collect();
+        let (_, bytes) = chunk_of(&samples);
+        assert!(bytes.len() < 20, "{} bytes for 480 samples", bytes.len());
+        assert_eq!(size_of::<HeadChunk>(), 40);
     }
 }

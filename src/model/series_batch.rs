@@ -40,6 +40,10 @@ pub struct BatchSeries {
     pub floats: Range<u32>,
     pub histograms: Range<u32>,
     pub exemplars: Range<u32>,
+    /// The bytes that the labels were read from, where they stand in one piece with nothing else
+    /// in it: equal spans are equal labels, so that a reader may know a series by its span alone.
+    /// Symbols have none: their numbers mean nothing outside of their request.
+    pub span: Option<TextRef>,
 }
 
 /// What one request brings for one tenant.
@@ -148,6 +152,7 @@ impl SeriesBatch {
             floats: floats_start..self.floats.len() as u32,
             histograms: histograms_start..self.histograms.len() as u32,
             exemplars: exemplars_start..self.exemplars.len() as u32,
+            span: None,
         });
     }
 }

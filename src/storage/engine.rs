@@ -135,7 +135,7 @@ impl Engine {
             clock: Arc::clone(&options.clock),
             options,
             directory,
-            registry: Registry::new(super::random_u128() as u64),
+            registry: Registry::new(),
             metadata,
             database,
             log,
@@ -381,7 +381,7 @@ impl Engine {
         let ranges: Vec<TimeRange> = epoch_ranges.chain(view.parts.iter().map(|p| p.entry.range())).collect();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StorageStats {
-            active_series: self.registry.len(),
+            active_series: self.registry.active(),
             registry_bytes: self.registry.bytes(),
             head_samples: view.epochs.iter().map(|e| e.epoch.samples()).sum(),
             head_bytes: self.head_bytes(),

@@ -8,7 +8,6 @@
 //! Samples of recent windows get a part per window, everything older goes into one late part,
 //! which merges split.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -16,7 +15,8 @@ use tracing::warn;
 use super::engine::Engine;
 use super::error::StorageError;
 use super::head::epoch::Epoch;
-use super::head::{Series, SeriesId};
+use super::head::registry::Series;
+use super::head::{Registry, SeriesRef};
 use super::join::SampleColumns;
 use super::local::catalogue::{Covered, PartKind};
 use super::local::sst::SstSink;
@@ -24,8 +24,8 @@ use super::local::{CatalogueBatch, PartEntry};
 use super::part::{PartOptions, PartSeries, PartWriter};
 use super::select::sort_exemplars;
 use super::view::{Hidden, Part};
+use crate::model::TimeRange;
 use crate::model::time::HOUR_MS;
-use crate::model::{METRIC_NAME, TenantId, TimeRange};
 
 /// Windows of fresh parts: UTC-aligned.
 pub const WINDOW_MS: i64 = 2 * HOUR_MS;
@@ -49,12 +49,6 @@ impl Sealed {
     pub fn last_file(&self) -> u64 {
         self.epochs.iter().map(|sealed| sealed.last_file).max().unwrap_or(0)
     }
-}
-
-/// One series of the flush with its slots in the epochs.
-struct FlushSeries {
-    series: Arc<Series>,
-    slots: Vec<(usize, SeriesId, Arc<Series>)>,
 }
 
 /// Writes the epochs' parts and commits them. On an error nothing has changed but garbage that the
@@ -109,7 +103,8 @@ pub fn flush(engine: &Engine, sealed: &Sealed) -> Result<(), StorageError> {
 fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, StorageError> {
     let ranges: Vec<TimeRange> =
         sealed.epochs.iter().filter_map(|sealed| sealed.epoch.time_range()).collect();
-    let all = all_series(&sealed.epochs);
+    let all = sealed.epochs.iter().flat_map(|sealed| sealed.epoch.all_series()).collect();
+    let all = engine.registry.in_row_order(all);
     if all.is_empty() {
         return Ok(Vec::new());
     }
@@ -127,8 +122,8 @@ fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, Stora
         let mut writers: Vec<PartWriter<'_>> =
             sinks.iter_mut().map(|sink| PartWriter::new(sink, PartOptions::default())).collect();
         let mut columns = SampleColumns::default();
-        for flushed in &all {
-            let whole = read_series(flushed, &sealed.epochs, &view.hidden, &mut columns);
+        for series in all {
+            let whole = read_series(series, &engine.registry, &sealed.epochs, &view.hidden, &mut columns);
             for (at, part_series) in split_by_kind(whole, &kinds) {
                 writers[at].add(&part_series).map_err(part_error(at))?;
             }
@@ -185,49 +180,24 @@ fn part_kinds(ranges: &[TimeRange], now_ms: i64) -> Vec<PartKind> {
     kinds
 }
 
-/// Every series of the epochs in row order, equal label sets together.
-fn all_series(epochs: &[SealedEpoch]) -> Vec<FlushSeries> {
-    let mut slots: Vec<(usize, SeriesId, Arc<Series>)> = Vec::new();
-    for (at, sealed) in epochs.iter().enumerate() {
-        slots.extend(sealed.epoch.all_series().into_iter().map(|(id, series)| (at, id, series)));
-    }
-    slots.sort_by(|(_, _, a), (_, _, b)| row_order(a, b));
-    let mut all: Vec<FlushSeries> = Vec::new();
-    for slot in slots {
-        match all.last_mut() {
-            Some(last) if row_order(&last.series, &slot.2) == Ordering::Equal => last.slots.push(slot),
-            _ => all.push(FlushSeries { series: Arc::clone(&slot.2), slots: vec![slot] }),
-        }
-    }
-    all
-}
-
-/// The order of rows in a part: tenant, metric name, labels.
-fn row_order(a: &Series, b: &Series) -> Ordering {
-    let tenant = |series: &Series| -> TenantId { series.tenant.clone() };
-    tenant(a)
-        .cmp(&tenant(b))
-        .then_with(|| a.labels.get(METRIC_NAME).cmp(&b.labels.get(METRIC_NAME)))
-        .then_with(|| a.labels.cmp(&b.labels))
-}
-
 /// A series' samples of all epochs, joined. What is deleted is erased here: the part would mix it
 /// with samples that were written after the deletion.
 fn read_series(
-    flushed: &FlushSeries,
+    series: SeriesRef,
+    registry: &Registry,
     epochs: &[SealedEpoch],
     hidden: &[Arc<Hidden>],
     columns: &mut SampleColumns,
 ) -> PartSeries {
     columns.clear();
-    let (tenant, labels) = (&flushed.series.tenant, &flushed.series.labels);
+    // It stays registered until the epochs are flushed, by one id in all of them.
+    let Series { tenant, labels } = registry.series(series.id);
     let mut part = PartSeries::new(tenant.clone(), labels.clone());
-    for (at, id, series) in &flushed.slots {
-        let SealedEpoch { epoch, last_file } = &epochs[*at];
+    for SealedEpoch { epoch, last_file } in epochs {
         let (floats, histograms) = (columns.floats.len(), columns.histograms.len());
-        epoch.read(*id, series, TimeRange::ALL, columns);
-        epoch.read_exemplars(*id, series, TimeRange::ALL, &mut part.exemplars);
-        for range in hidden.iter().filter_map(|h| h.range_for(tenant, labels, Some(*last_file))) {
+        epoch.read(series, TimeRange::ALL, columns);
+        epoch.read_exemplars(series, TimeRange::ALL, &mut part.exemplars);
+        for range in hidden.iter().filter_map(|h| h.range_for(&tenant, &labels, Some(*last_file))) {
             erase(&mut columns.floats, floats, |sample| range.contains(sample.timestamp_ms));
             erase(&mut columns.histograms, histograms, |point| range.contains(point.timestamp_ms));
         }
@@ -300,7 +270,7 @@ fn split_by_kind(whole: PartSeries, kinds: &[PartKind]) -> Vec<(usize, PartSerie
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Labels;
+    use crate::model::{Labels, METRIC_NAME, TenantId};
 
     fn series(timestamps_ms: &[i64]) -> PartSeries {
         let mut series = PartSeries::new(TenantId::anonymous(), Labels::from_pairs([(METRIC_NAME, "up")]));

@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 pub use engine::{Appended, Deletion};
 pub use error::{AppendError, StorageError};
+pub use head::Cardinality;
 pub use options::{Readiness, SYNC_SECONDS_BOUNDS, SeriesLimit, StorageOptions, StorageStats};
 
 use crate::model::{SeriesBatch, TenantId};
@@ -44,6 +45,7 @@ use crate::querier::{Querier, QueryError};
 /// through [`Storage`].
 #[doc(hidden)]
 pub mod internals {
+    pub use super::head::Registry;
     pub use super::log::{DecodedFrame, FileEncoder, Log, LogFileReader, LogOptions, file_path};
     pub use super::part::{MemoryContainer, PartOptions, PartReader, PartSeries, PartWriter};
 }
@@ -96,6 +98,11 @@ impl Storage {
     /// Active series by tenant.
     pub fn active_series(&self) -> Vec<(TenantId, u64)> {
         self.engine.registry.active_by_tenant()
+    }
+
+    /// Which metrics and labels have most of a tenant's active series; at most `limit` of each.
+    pub fn cardinality(&self, tenant: &TenantId, limit: usize) -> Cardinality {
+        self.engine.registry.cardinality(tenant, limit)
     }
 
     /// Asks `limit` for the most active series of a tenant whenever one is new. Once per store.

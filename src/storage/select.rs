@@ -9,9 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::engine::Engine;
-use super::head::{Series as HeadSeries, SeriesId};
+use super::head::SeriesRef;
+use super::head::registry::RegistryView;
 use super::join::SampleColumns;
-use super::part::RowSamples;
+use super::local::sst::SstSource;
+use super::part::{PartError, PartReader, RowSamples};
 use super::view::View;
 use crate::model::{Exemplar, FloatSample, Labels, Matcher, Metadata, ResetHint, TenantId, TimeRange};
 use crate::querier::{
@@ -31,7 +33,7 @@ pub struct TenantQuerier {
 /// Where a series' samples are.
 struct Found {
     labels: Labels,
-    head: Option<(SeriesId, Arc<HeadSeries>)>,
+    head: Option<SeriesRef>,
     /// (index of the part in the view, row).
     rows: Vec<(u32, u32)>,
 }
@@ -52,12 +54,10 @@ impl TenantQuerier {
         guard: &QueryGuard,
     ) -> Result<FoundInView, QueryError> {
         guard.check()?;
-        let (view, head) = {
-            let registry = self.engine.registry.view();
-            let head = registry.select(&self.tenant, matchers);
-            // Loaded while the registry stands still: see `RegistryView`.
-            (self.engine.view.load_full(), head)
-        };
+        let registry = self.engine.registry.view();
+        let head = registry.select(&self.tenant, matchers);
+        // Loaded while nothing is forgotten: see `RegistryView`.
+        let view = self.engine.view.load_full();
         let mut by_labels: HashMap<Labels, usize> = HashMap::new();
         let mut found: Vec<Found> = Vec::new();
         let mut entry = |labels: Labels, found: &mut Vec<Found>| -> Result<usize, QueryError> {
@@ -69,12 +69,16 @@ impl TenantQuerier {
             found.push(Found { labels, head: None, rows: Vec::new() });
             Ok(found.len() - 1)
         };
-        for (id, series) in head {
-            if view.epochs.iter().any(|e| e.epoch.has_samples(id, &series, range)) {
-                let at = entry(series.labels.clone(), &mut found)?;
-                found[at].head = Some((id, series));
+        for (at, series) in head.into_iter().enumerate() {
+            if at.is_multiple_of(BATCH_SERIES) {
+                guard.check()?;
+            }
+            if view.epochs.iter().any(|e| e.epoch.has_samples(series, range)) {
+                let at = entry(registry.labels(series), &mut found)?;
+                found[at].head = Some(series);
             }
         }
+        drop(registry);
         for (part_at, part) in view.parts.iter().enumerate() {
             if !part.entry.range().overlaps(&range) {
                 continue;
@@ -138,10 +142,10 @@ impl TenantQuerier {
         }
         let mut columns = SampleColumns::default();
         for (found, pieces) in batch.iter().zip(&mut pieces) {
-            let Some((id, series)) = &found.head else { continue };
+            let Some(series) = found.head else { continue };
             for epoch in &view.epochs {
                 columns.clear();
-                epoch.epoch.read(*id, series, range, &mut columns);
+                epoch.epoch.read(series, range, &mut columns);
                 if columns.is_empty() {
                     continue;
                 }
@@ -204,6 +208,30 @@ impl TenantQuerier {
             return Ok(vec![self.find(&[], range, guard)?]);
         }
         matcher_sets.iter().map(|matchers| self.find(matchers, range, guard)).collect()
+    }
+
+    /// What the indexes know without looking at series, sorted; `None` where that is not the
+    /// answer: with matchers or deletions, and where the range holds only some of the head.
+    fn ask_indexes(
+        &self,
+        matcher_sets: &[Vec<Matcher>],
+        range: TimeRange,
+        of_head: impl FnOnce(&RegistryView<'_>) -> Vec<String>,
+        of_part: impl Fn(&PartReader<SstSource>) -> Result<Vec<String>, PartError>,
+    ) -> Result<Option<Vec<String>>, QueryError> {
+        let registry = self.engine.registry.view();
+        let view = self.engine.view.load_full();
+        let mut epochs = view.epochs.iter().filter_map(|epoch| epoch.epoch.time_range());
+        let whole = epochs.all(|e| range.start_ms <= e.start_ms && e.end_ms <= range.end_ms);
+        if !matcher_sets.is_empty() || !view.hidden.is_empty() || !whole {
+            return Ok(None);
+        }
+        let mut all: BTreeSet<String> = of_head(&registry).into_iter().collect();
+        drop(registry);
+        for part in view.parts.iter().filter(|part| part.entry.range().overlaps(&range)) {
+            all.extend(of_part(&part.reader)?);
+        }
+        Ok(Some(all.into_iter().collect()))
     }
 
     fn within_retention(&self, range: TimeRange) -> TimeRange {
@@ -276,6 +304,12 @@ impl Querier for TenantQuerier {
         range: TimeRange,
         guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError> {
+        let within = self.within_retention(range);
+        let of_head = |registry: &RegistryView<'_>| registry.label_names(&self.tenant);
+        let of_part = |part: &PartReader<SstSource>| part.label_names(&self.tenant, &[], within, guard);
+        if let Some(names) = self.ask_indexes(matcher_sets, within, of_head, of_part)? {
+            return Ok(names);
+        }
         let mut names = BTreeSet::new();
         for labels in self.series(matcher_sets, range, guard)? {
             for (name, _) in &labels {
@@ -294,6 +328,13 @@ impl Querier for TenantQuerier {
         range: TimeRange,
         guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError> {
+        let within = self.within_retention(range);
+        let of_head = |registry: &RegistryView<'_>| registry.label_values(&self.tenant, name);
+        let of_part =
+            |part: &PartReader<SstSource>| part.label_values(&self.tenant, name, &[], within, guard);
+        if let Some(values) = self.ask_indexes(matcher_sets, within, of_head, of_part)? {
+            return Ok(values);
+        }
         let mut values = BTreeSet::new();
         for labels in self.series(matcher_sets, range, guard)? {
             if let Some(value) = labels.get(name)
@@ -314,17 +355,18 @@ impl Querier for TenantQuerier {
         let range = self.within_retention(range);
         let mut by_labels: HashMap<Labels, Vec<Exemplar>> = HashMap::new();
         for matchers in matcher_sets {
-            let (view, head) = {
-                let registry = self.engine.registry.view();
-                (self.engine.view.load_full(), registry.select(&self.tenant, matchers))
-            };
-            for (id, series) in head {
+            let registry = self.engine.registry.view();
+            let view = self.engine.view.load_full();
+            for series in registry.select(&self.tenant, matchers) {
                 let mut exemplars = Vec::new();
                 for epoch in &view.epochs {
-                    epoch.epoch.read_exemplars(id, &series, range, &mut exemplars);
+                    epoch.epoch.read_exemplars(series, range, &mut exemplars);
                 }
-                by_labels.entry(series.labels.clone()).or_default().extend(exemplars);
+                if !exemplars.is_empty() {
+                    by_labels.entry(registry.labels(series)).or_default().extend(exemplars);
+                }
             }
+            drop(registry);
             for part in view.parts.iter().filter(|part| part.entry.exemplars > 0) {
                 guard.check()?;
                 let rows = part.reader.select_exemplars(&self.tenant, matchers, range, guard)?;

@@ -230,7 +230,7 @@ fn a_replay_stays_within_the_heads_memory_and_takes_writes_meanwhile() {
     let mut plenty = options(folder.path());
     plenty.log_file_bytes = 4 << 10;
     let store = Store::open(plenty.clone());
-    append_load(&store, 200);
+    append_load(&store, 800);
     let want = bits(&store.select(&[], TimeRange::ALL));
     drop(store);
 
@@ -243,7 +243,7 @@ fn a_replay_stays_within_the_heads_memory_and_takes_writes_meanwhile() {
     wait_until_ready(&storage);
     let stats = storage.stats();
     assert!(stats.parts >= 2, "the replay flushed on its way: {stats:?}");
-    assert_eq!(stats.replayed_samples, 4000);
+    assert_eq!(stats.replayed_samples, 16_000);
     let store = Store { runtime, storage };
     let mut all = bits(&store.select(&[], TimeRange::ALL));
     all.retain(|(labels, _)| !labels.starts_with("early"));

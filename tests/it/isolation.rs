@@ -89,7 +89,7 @@ fn what_ran_when_the_process_was_killed_is_named_at_the_next_start_and_only_then
     let options = Options::new(&directory.path().join("data"));
     let mut server = Server::start(&options);
     let client = server.client();
-    let history = history(200, 4_000);
+    let history = history(50, 3_000);
     history.write(&client);
     client.query("finished", now_ms()).unwrap();
 

@@ -48,9 +48,9 @@ struct Scale {
 fn heavy_queries_beside_ingestion_stay_within_the_limit_of_memory() {
     let scale = Scale {
         limit_mib: setting("ONGGI_MEMORY_MIB", 256),
-        series: setting("ONGGI_MEMORY_SERIES", 200) as usize,
+        series: setting("ONGGI_MEMORY_SERIES", 100) as usize,
         days: setting("ONGGI_MEMORY_DAYS", 30) as i64,
-        step_s: setting("ONGGI_MEMORY_STEP_SECONDS", 300) as i64,
+        step_s: setting("ONGGI_MEMORY_STEP_SECONDS", 120) as i64,
         length: Duration::from_secs(setting("ONGGI_MEMORY_SECONDS", 6)),
     };
     let directory = tempfile::tempdir().unwrap();

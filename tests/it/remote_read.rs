@@ -70,6 +70,12 @@ fn a_prometheus_that_reads_through_us_answers_as_we_do() {
         }
         server.client().settle().unwrap();
     }
+    let metrics = reader.get("/metrics").unwrap().text();
+    let forms: Vec<_> = metrics
+        .lines()
+        .filter(|line| line.contains("queries_total{") && line.contains("response_type="))
+        .collect();
+    assert!(!forms.is_empty() && forms.iter().all(|line| line.contains("chunked")), "{forms:?}");
     eprintln!("remote read: {} queries twice, {points} points alike", QUERIES.len());
     assert!(points > 10_000, "{points} points are too few to prove anything");
 }
@@ -79,10 +85,13 @@ fn send(server: &Server, start_ms: i64) {
     let mut request = Vec::new();
     for name in ["spread_integer", "spread_float", "spread_custom", "spread_gauge", "spread_mixed"] {
         let mut series = Vec::new();
-        let mut label = Vec::new();
-        put_bytes(&mut label, 1, b"__name__");
-        put_bytes(&mut label, 2, name.as_bytes());
-        put_bytes(&mut series, 1, &label);
+        // Functions drop the name: the other label keeps series apart.
+        for label_name in ["__name__", "of"] {
+            let mut label = Vec::new();
+            put_bytes(&mut label, 1, label_name.as_bytes());
+            put_bytes(&mut label, 2, name.as_bytes());
+            put_bytes(&mut series, 1, &label);
+        }
         for number in 0..SAMPLES {
             let time_ms = start_ms + number * STEP_MS;
             if name == "spread_mixed" && number / 50 % 2 == 0 {

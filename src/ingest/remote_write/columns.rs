@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::DecodeError;
-use crate::model::series_batch::{BatchSeries, HistogramSample, LabelRef};
+use crate::model::series_batch::{BatchSeries, HistogramSample, LabelRef, TextRef};
 use crate::model::{Counts, Exemplar, FloatSample, Histogram, Labels, Metadata, SeriesBatch, TenantId};
 
 /// Bytes of columns that one byte of the decompressed body may become. Honest requests need
@@ -74,14 +74,15 @@ impl Columns {
         }
     }
 
-    /// Ends an expected series: what was pushed since `start` is its own. Columns are shorter than
-    /// the body, whose offsets are `u32`.
-    pub fn end_series(&mut self, start: SeriesStart) {
+    /// Ends an expected series: what was pushed since `start` is its own, and `span` is where its
+    /// labels stand in one piece. Columns are shorter than the body, whose offsets are `u32`.
+    pub fn end_series(&mut self, start: SeriesStart, span: Option<TextRef>) {
         self.batch.series.push(BatchSeries {
             labels: start.labels as u32..self.batch.labels.len() as u32,
             floats: start.floats as u32..self.batch.floats.len() as u32,
             histograms: start.histograms as u32..self.batch.histograms.len() as u32,
             exemplars: start.exemplars as u32..self.batch.exemplars.len() as u32,
+            span,
         });
     }
 
@@ -193,7 +194,7 @@ fn heap_bytes(histogram: &Histogram) -> usize {
 /// What makes them wrong must survive until `validate` refuses the exemplar by name: a name given
 /// twice stays twice, and a label that is not UTF-8 gets the empty name, which no good label has.
 fn exemplar_labels(text: &[u8], labels: &mut Vec<LabelRef>) -> Labels {
-    let bytes = |part: crate::model::series_batch::TextRef| &text[part.start as usize..][..part.len as usize];
+    let bytes = |part: TextRef| &text[part.start as usize..][..part.len as usize];
     labels.retain(|label| label.value.len > 0);
     labels.sort_unstable_by(|a, b| bytes(a.name).cmp(bytes(b.name)));
     Labels::from_sorted(labels.iter().map(|label| {

@@ -43,9 +43,13 @@ fn count_series(body: &[u8]) -> Result<usize, DecodeError> {
 
 fn read_series(mut message: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
     let start = columns.start_series();
+    let mut span = LabelSpan::default();
     while let Some(field) = message.next_field()? {
         match (field.number, field.value) {
-            (1, Value::Bytes(label)) => columns.push_label(read_label(label)?)?,
+            (1, Value::Bytes(label)) => {
+                columns.push_label(read_label(label)?)?;
+                span.extend(field.at, message.at());
+            }
             (2, Value::Bytes(sample)) => columns.push_float(read_sample(sample)?)?,
             (3, Value::Bytes(exemplar)) => read_exemplar(exemplar, columns)?,
             (4, Value::Bytes(histogram)) => {
@@ -57,8 +61,35 @@ fn read_series(mut message: Message<'_>, columns: &mut Columns) -> Result<(), De
             _ => {}
         }
     }
-    columns.end_series(start);
+    columns.end_series(start, span.whole());
     Ok(())
+}
+
+/// Where the label fields of a series stand.
+#[derive(Default)]
+struct LabelSpan {
+    start: usize,
+    end: usize,
+    is_torn: bool,
+}
+
+impl LabelSpan {
+    /// Takes the next label field.
+    #[inline]
+    fn extend(&mut self, start: usize, end: usize) {
+        if self.end == 0 {
+            self.start = start;
+        } else {
+            self.is_torn |= self.end != start;
+        }
+        self.end = end;
+    }
+
+    /// The span, if it holds all labels and nothing else: then its bytes alone say what was read.
+    fn whole(self) -> Option<TextRef> {
+        let is_whole = self.start < self.end && !self.is_torn;
+        is_whole.then(|| TextRef { start: self.start as u32, len: (self.end - self.start) as u32 })
+    }
 }
 
 #[inline]

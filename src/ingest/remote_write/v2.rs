@@ -106,7 +106,7 @@ fn read_series<'a>(
     pairs.end("TimeSeries", at)?;
     complete_times(created_ms, start, columns);
     families.add(&metadata, start, columns)?;
-    columns.end_series(start);
+    columns.end_series(start, None);
     Ok(())
 }
 

@@ -207,3 +207,32 @@ fn columns_take_no_more_than_they_are_given() {
     assert!(matches!(decode(100), Err(DecodeError::Expands { limit_bytes: 100 })));
     assert!(matches!(decode(0), Err(DecodeError::Expands { limit_bytes: 0 })));
 }
+
+#[test]
+fn a_span_holds_the_labels_and_nothing_else() {
+    let label = |name: &str, value: &str| {
+        let text = v1::Label { name: name.into(), value: value.into() }.encode_to_vec();
+        [&[0x0a, text.len() as u8][..], &text].concat()
+    };
+    let sample = {
+        let text = v1::Sample { value: 1.0, timestamp: NOW_MS }.encode_to_vec();
+        [&[0x12, text.len() as u8][..], &text].concat()
+    };
+    let unknown = vec![0x78, 1];
+    let span_of = |fields: &[&Vec<u8>]| {
+        let series: Vec<u8> = fields.iter().flat_map(|field| field.iter().copied()).collect();
+        let text = [&[0x0a, series.len() as u8][..], &series].concat();
+        let batch = decode_text(Protocol::V1, &text).unwrap();
+        batch.series[0].span.map(|span| batch.text_of(span).to_vec())
+    };
+    let (up, job) = (label("__name__", "up"), label("job", "a"));
+    let both = [up.clone(), job.clone()].concat();
+
+    assert_eq!(span_of(&[&up, &job, &sample]), Some(both.clone()));
+    assert_eq!(span_of(&[&sample, &unknown, &up, &job]), Some(both));
+    assert_eq!(span_of(&[&up, &sample, &job]), None);
+    assert_eq!(span_of(&[&up, &unknown, &job, &sample]), None);
+    assert_eq!(span_of(&[&sample]), None);
+    let symbols = decode_text(Protocol::V2, &series().to_v2().encode_to_vec()).unwrap();
+    assert_eq!(symbols.series[0].span, None);
+}

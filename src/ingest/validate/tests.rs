@@ -33,6 +33,7 @@ fn batch(series: &[&[(&str, &str)]]) -> SeriesBatch {
             floats: at..at + 1,
             histograms: 0..0,
             exemplars: 0..0,
+            span: None,
         });
     }
     batch.text = text.into();

@@ -13,7 +13,8 @@ pub fn linear_regression(timestamps_ms: &[i64], values: &[f64], intercept_ms: i6
     let [mut x, mut y, mut xy, mut xx] = [KahanSum::default(); 4];
     for (time, value) in timestamps_ms.iter().zip(values) {
         n += 1.0;
-        let seconds = (time - intercept_ms) as f64 / 1e3;
+        // With `@`, the step may be any distance away: comes round as Go's integers do.
+        let seconds = time.wrapping_sub(intercept_ms) as f64 / 1e3;
         x.add(seconds);
         y.add(*value);
         xy.add(seconds * value);
@@ -30,6 +31,13 @@ pub fn linear_regression(timestamps_ms: &[i64], values: &[f64], intercept_ms: i6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_intercept_at_the_end_of_time_is_no_overflow() {
+        for intercept_ms in [i64::MIN, i64::MAX] {
+            linear_regression(&[-5000, 1000], &[1.0, 2.0], intercept_ms);
+        }
+    }
 
     #[test]
     fn a_line_is_found_again() {

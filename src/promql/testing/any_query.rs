@@ -31,7 +31,7 @@ load 1m
     c_total{i="3",job="b"} 1+1x11
     gauge{job="a",instance="x"} 1 2 3 -4 5 -6 7 8 9 10 11 12
     gauge{job="b",instance="y"} 5x12
-    "odd.name"{"odd label"="é\n"} 1x12
+    {"odd.name","odd label"="é"} 1x12
     b_bucket{le="0.1"} 1+1x12
     b_bucket{le="1"} 3+2x12
     b_bucket{le="NaN"} 3+2x12

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::config::Origin;
-use crate::model::{METRIC_NAME, TenantId, TimeRange, time};
-use crate::querier::{Querier, QueryGuard};
+use crate::model::{TenantId, time};
+use crate::querier::QueryGuard;
 use crate::server::auth::Tenant;
 use crate::server::error::{ApiError, ApiResult};
 use crate::server::extract::Params;
@@ -93,10 +93,8 @@ pub async fn walreplay(State(state): State<Shared>) -> Answer {
 /// Entries per list, by default and at most.
 const TOP_DEFAULT: usize = 10;
 const TOP_MAX: i64 = 10_000;
-/// The statistics are of the series that were there in this time.
-const RECENT_MS: i64 = 2 * time::HOUR_MS;
 
-/// Which metrics and labels have most series.
+/// Which metrics and labels have most active series.
 pub async fn tsdb(State(state): State<Shared>, tenant: Tenant, params: Params) -> ApiResult<Answer> {
     let top = match params.get("limit") {
         None => TOP_DEFAULT,
@@ -106,21 +104,28 @@ pub async fn tsdb(State(state): State<Shared>, tenant: Tenant, params: Params) -
         },
     };
     let facts = HeadFacts::of(&state, &tenant.0);
-    let now_ms = state.clock.now_ms();
-    let range = TimeRange::new(now_ms.saturating_sub(RECENT_MS), now_ms.saturating_add(RECENT_MS));
     let for_work = Arc::clone(&state);
     let of = tenant.0.clone();
-    let work = move |guard: &QueryGuard| cardinality(&for_work, &of, range, top, guard);
-    let (mut lists, _) = state.run_query(&tenant.0, state.config.query.timeout, work).await?;
-    let head = json!({
-        "numSeries": facts.active_series,
-        "numLabelPairs": lists.remove("pairs").unwrap_or_default(),
-        "chunkCount": 0,
-        "minTime": facts.min_ms,
-        "maxTime": facts.max_ms,
-    });
-    lists.insert("headStats".to_owned(), head);
-    Ok(Answer::json(Value::Object(lists)))
+    let work = move |_: &QueryGuard| Ok(for_work.storage.cardinality(&of, top));
+    let (figures, _) = state.run_query(&tenant.0, state.config.query.timeout, work).await?;
+    Ok(Answer::json(json!({
+        "headStats": {
+            "numSeries": facts.active_series,
+            "numLabelPairs": figures.label_pairs,
+            "chunkCount": 0,
+            "minTime": facts.min_ms,
+            "maxTime": facts.max_ms,
+        },
+        "seriesCountByMetricName": named_counts(figures.series_by_metric),
+        "labelValueCountByLabelName": named_counts(figures.values_by_label),
+        "memoryInBytesByLabelName": named_counts(figures.bytes_by_label),
+        "seriesCountByLabelValuePair": named_counts(figures.series_by_pair),
+    })))
+}
+
+/// In the form `[{"name":…,"value":…}]`.
+fn named_counts(counts: Vec<(String, u64)>) -> Value {
+    counts.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
 /// Figures of the head that a tenant may see.
@@ -145,64 +150,6 @@ impl HeadFacts {
     }
 }
 
-fn cardinality(
-    state: &ServerState,
-    tenant: &TenantId,
-    range: TimeRange,
-    top: usize,
-    guard: &QueryGuard,
-) -> ApiResult<Map<String, Value>> {
-    let querier: Arc<dyn Querier> = state.querier(tenant)?;
-    let series = querier.series(&[], range, guard)?;
-    let mut by_metric = Counts::default();
-    let mut by_pair = Counts::default();
-    let mut values_by_label = Counts::default();
-    let mut bytes_by_label = Counts::default();
-    for (at, labels) in series.iter().enumerate() {
-        if at.is_multiple_of(1024) {
-            guard.check()?;
-        }
-        for (name, value) in labels {
-            if name == METRIC_NAME {
-                by_metric.add(value.to_owned(), 1);
-            }
-            let is_first = by_pair.add(format!("{name}={value}"), 1);
-            if is_first {
-                guard.reserve((name.len() + value.len() + 64) as u64)?;
-                values_by_label.add(name.to_owned(), 1);
-            }
-            bytes_by_label.add(name.to_owned(), value.len() as u64);
-        }
-    }
-    let mut lists = Map::new();
-    lists.insert("pairs".to_owned(), by_pair.0.len().into());
-    lists.insert("seriesCountByMetricName".to_owned(), by_metric.top(top));
-    lists.insert("labelValueCountByLabelName".to_owned(), values_by_label.top(top));
-    lists.insert("memoryInBytesByLabelName".to_owned(), bytes_by_label.top(top));
-    lists.insert("seriesCountByLabelValuePair".to_owned(), by_pair.top(top));
-    Ok(lists)
-}
-
-#[derive(Default)]
-struct Counts(std::collections::HashMap<String, u64>);
-
-impl Counts {
-    /// Returns whether the key was not there.
-    fn add(&mut self, key: String, count: u64) -> bool {
-        let before = self.0.len();
-        *self.0.entry(key).or_default() += count;
-        self.0.len() > before
-    }
-
-    /// The greatest, in the form `[{"name":…,"value":…}]`.
-    fn top(self, limit: usize) -> Value {
-        let mut entries: Vec<(String, u64)> = self.0.into_iter().collect();
-        entries.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        entries.truncate(limit);
-        entries.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
-    }
-}
-
 /// What this server can, in Prometheus' categories.
 pub async fn features(State(state): State<Shared>) -> Answer {
     let query = &state.config.query;
@@ -217,18 +164,4 @@ pub async fn features(State(state): State<Shared>) -> Answer {
         },
         "tsdb": { "native_histograms": true, "exemplars": true, "out_of_order_ingestion": true },
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_greatest_come_first_and_ties_by_name() {
-        let mut counts = Counts::default();
-        for key in ["b", "a", "c", "c"] {
-            counts.add(key.to_owned(), 1);
-        }
-        assert_eq!(counts.top(2), json!([{"name": "c", "value": 2}, {"name": "a", "value": 1}]));
-    }
 }

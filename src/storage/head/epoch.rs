@@ -4,12 +4,14 @@
 //! Owns the chunks and the count of appends under way; identity is the registry's, sorting and
 //! writing are `flush`'s.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{ArcMutexGuard, Condvar, Mutex, RawMutex, RwLock};
 
-use super::registry::{REFUSED, Registry, Series, SeriesId};
+use super::pages::{Chain, Pages};
+use super::registry::{REFUSED, Registry, SeriesId, SeriesRef};
 use crate::chunk::HeadChunk;
 use crate::model::series_batch::HistogramSample;
 use crate::model::{Counts, Exemplar, FloatSample, Histogram, SeriesBatch, TimeRange};
@@ -20,23 +22,30 @@ use crate::storage::join::SampleColumns;
 const BLOCK_SERIES: usize = 256;
 
 /// What one series received in one epoch.
-#[derive(Debug)]
-pub struct SeriesChunks {
-    pub series: Arc<Series>,
+#[derive(Clone, Default)]
+struct SeriesChunks {
+    /// Of the series that the slot belongs to; 0 while it belongs to none.
+    generation: u32,
+    bytes: Chain,
     floats: HeadChunk,
-    rare: Option<Box<RareSamples>>,
-    min_ms: i64,
-    max_ms: i64,
 }
 
 /// Kinds that most series never have.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct RareSamples {
     histograms: Vec<HistogramPoint>,
     exemplars: Vec<Exemplar>,
 }
 
-type Block = Vec<Option<SeriesChunks>>;
+/// Neighbours, under one lock.
+struct Block {
+    series: Vec<SeriesChunks>,
+    /// The bytes of their chunks.
+    pages: Pages,
+    /// By place in the block.
+    rare: HashMap<u32, RareSamples>,
+}
+
 type BlockRef = Arc<Mutex<Block>>;
 
 /// See the module.
@@ -154,62 +163,53 @@ impl Epoch {
         }
         let mut blocks = self.blocks.write();
         while blocks.len() <= number {
-            let empty = (0..BLOCK_SERIES).map(|_| None).collect();
-            blocks.push(Arc::new(Mutex::new(empty)));
-            let bytes = BLOCK_SERIES * size_of::<Option<SeriesChunks>>();
-            self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            blocks.push(Arc::new(Mutex::new(Block::new())));
+            self.bytes.fetch_add(BLOCK_BYTES as u64, Ordering::Relaxed);
         }
         Arc::clone(&blocks[number])
     }
 
     /// Whether the series has a sample in the range.
-    pub fn has_samples(&self, id: SeriesId, series: &Arc<Series>, range: TimeRange) -> bool {
-        self.with(id, series, |chunks| chunks.has_samples(range)).unwrap_or(false)
+    pub fn has_samples(&self, series: SeriesRef, range: TimeRange) -> bool {
+        let Some(inside) = self.time_range().filter(|inside| inside.overlaps(&range)) else { return false };
+        let is_whole = range.start_ms <= inside.start_ms && inside.end_ms <= range.end_ms;
+        let wanted = if is_whole { TimeRange::ALL } else { range };
+        self.with(series, |block, at| block.has_samples(at, wanted)).unwrap_or(false)
     }
 
     /// Adds the series' samples of the range, in order of arrival.
-    pub fn read(&self, id: SeriesId, series: &Arc<Series>, range: TimeRange, into: &mut SampleColumns) {
-        self.with(id, series, |chunks| chunks.read(range, into));
+    pub fn read(&self, series: SeriesRef, range: TimeRange, into: &mut SampleColumns) {
+        self.with(series, |block, at| block.read(at, range, into));
     }
 
     /// Adds the series' exemplars of the range.
-    pub fn read_exemplars(
-        &self,
-        id: SeriesId,
-        series: &Arc<Series>,
-        range: TimeRange,
-        into: &mut Vec<Exemplar>,
-    ) {
-        self.with(id, series, |chunks| {
-            let rare = chunks.rare.iter().flat_map(|rare| &rare.exemplars);
-            into.extend(rare.filter(|e| range.contains(e.timestamp_ms)).cloned());
+    pub fn read_exemplars(&self, series: SeriesRef, range: TimeRange, into: &mut Vec<Exemplar>) {
+        self.with(series, |block, at| {
+            let exemplars = block.rare.get(&at).into_iter().flat_map(|rare| &rare.exemplars);
+            into.extend(exemplars.filter(|e| range.contains(e.timestamp_ms)).cloned());
         });
     }
 
-    /// Runs `use_chunks` if the slot belongs to this very series: an id may serve another series
+    /// Runs `use_block` if the slot belongs to this very series: an id may serve another series
     /// by now than the one the caller saw in the registry.
-    fn with<R>(
-        &self,
-        id: SeriesId,
-        series: &Arc<Series>,
-        use_chunks: impl FnOnce(&SeriesChunks) -> R,
-    ) -> Option<R> {
-        let block = self.blocks.read().get(block_of(id)).map(Arc::clone)?;
+    fn with<R>(&self, series: SeriesRef, use_block: impl FnOnce(&Block, u32) -> R) -> Option<R> {
+        let block = self.blocks.read().get(block_of(series.id)).map(Arc::clone)?;
         let block = block.lock();
-        let chunks = block[id as usize % BLOCK_SERIES].as_ref()?;
-        Arc::ptr_eq(&chunks.series, series).then(|| use_chunks(chunks))
+        let at = place_in_block(series.id);
+        (block.series[at as usize].generation == series.generation).then(|| use_block(&block, at))
     }
 
     /// Every series that got something in this epoch.
-    pub fn all_series(&self) -> Vec<(SeriesId, Arc<Series>)> {
+    pub fn all_series(&self) -> Vec<SeriesRef> {
         let blocks = self.blocks.read();
         let mut all = Vec::new();
         for (number, block) in blocks.iter().enumerate() {
-            for (slot, chunks) in block.lock().iter().enumerate() {
-                if let Some(chunks) = chunks {
-                    all.push(((number * BLOCK_SERIES + slot) as SeriesId, Arc::clone(&chunks.series)));
-                }
-            }
+            let block = block.lock();
+            let used = block.series.iter().enumerate().filter(|(_, chunks)| chunks.generation != 0);
+            all.extend(used.map(|(at, chunks)| SeriesRef {
+                id: (number * BLOCK_SERIES + at) as SeriesId,
+                generation: chunks.generation,
+            }));
         }
         all
     }
@@ -221,6 +221,8 @@ pub struct EpochWriter<'a> {
     epoch: &'a Epoch,
     registry: &'a Registry,
     block: Option<(usize, ArcMutexGuard<RawMutex, Block>)>,
+    /// What one sample adds to its chunk.
+    encoded: Vec<u8>,
     grown_bytes: usize,
     samples: u64,
     times: TimeRange,
@@ -229,21 +231,40 @@ pub struct EpochWriter<'a> {
 impl<'a> EpochWriter<'a> {
     pub fn new(epoch: &'a Epoch, registry: &'a Registry) -> Self {
         let times = TimeRange::new(i64::MAX, i64::MIN);
-        Self { epoch, registry, block: None, grown_bytes: 0, samples: 0, times }
+        Self { epoch, registry, block: None, encoded: Vec::new(), grown_bytes: 0, samples: 0, times }
     }
 
     pub fn push_float(&mut self, id: SeriesId, sample: FloatSample) {
         self.see(sample.timestamp_ms);
-        self.grown_bytes += self.chunks(id).push_float(sample);
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        let (block, at) = self.slot(id);
+        let chunks = &mut block.series[at as usize];
+        chunks.floats.append(sample, &mut encoded);
+        self.grown_bytes += block.pages.append(&mut chunks.bytes, &encoded);
+        self.encoded = encoded;
     }
 
     pub fn push_histogram(&mut self, id: SeriesId, sample: &HistogramSample) {
         self.see(sample.timestamp_ms);
-        self.grown_bytes += self.chunks(id).push_histogram(sample);
+        let (block, at) = self.slot(id);
+        block.rare.entry(at).or_default().histograms.push(HistogramPoint {
+            timestamp_ms: sample.timestamp_ms,
+            start_ms: sample.start_ms,
+            histogram: Arc::new(sample.histogram.clone()),
+        });
+        self.grown_bytes += HISTOGRAM_BYTES + 8 * bucket_count(&sample.histogram);
     }
 
     pub fn push_exemplar(&mut self, id: SeriesId, exemplar: &Exemplar) {
-        self.grown_bytes += self.chunks(id).push_exemplar(exemplar);
+        let (block, at) = self.slot(id);
+        let exemplars = &mut block.rare.entry(at).or_default().exemplars;
+        // Senders repeat the last exemplar with every scrape until there is another.
+        if exemplars.last() == Some(exemplar) {
+            return;
+        }
+        exemplars.push(exemplar.clone());
+        self.grown_bytes += size_of::<Exemplar>() + exemplar.labels.as_bytes().len();
     }
 
     fn see(&mut self, timestamp_ms: i64) {
@@ -252,7 +273,8 @@ impl<'a> EpochWriter<'a> {
         self.times.end_ms = self.times.end_ms.max(timestamp_ms);
     }
 
-    fn chunks(&mut self, id: SeriesId) -> &mut SeriesChunks {
+    /// The series' block, locked, and its place there, which belongs to it from now on.
+    fn slot(&mut self, id: SeriesId) -> (&mut Block, u32) {
         let number = block_of(id);
         if self.block.as_ref().is_none_or(|(held, _)| *held != number) {
             // The lock held is let go before the next one is waited for.
@@ -260,80 +282,60 @@ impl<'a> EpochWriter<'a> {
             self.block = Some((number, self.epoch.block(number).lock_arc()));
         }
         let (_, block) = self.block.as_mut().expect("locked above");
-        block[id as usize % BLOCK_SERIES].get_or_insert_with(|| SeriesChunks::new(self.registry.series(id)))
+        let at = place_in_block(id);
+        let generation = &mut block.series[at as usize].generation;
+        if *generation == 0 {
+            *generation = self.registry.generation(id);
+        }
+        (block, at)
     }
 }
 
 impl Drop for EpochWriter<'_> {
     fn drop(&mut self) {
-        self.epoch.bytes.fetch_add(self.grown_bytes as u64, Ordering::Relaxed);
-        self.epoch.samples.fetch_add(self.samples, Ordering::Relaxed);
+        // The times first: whoever reads by them must not miss a sample that is there.
         self.epoch.min_ms.fetch_min(self.times.start_ms, Ordering::Relaxed);
         self.epoch.max_ms.fetch_max(self.times.end_ms, Ordering::Relaxed);
+        self.epoch.bytes.fetch_add(self.grown_bytes as u64, Ordering::Relaxed);
+        self.epoch.samples.fetch_add(self.samples, Ordering::Relaxed);
     }
 }
 
 /// Heap of a histogram beside its buckets: the shared struct, its vectors.
 const HISTOGRAM_BYTES: usize = 320;
 
-impl SeriesChunks {
-    fn new(series: Arc<Series>) -> Self {
-        Self { series, floats: HeadChunk::default(), rare: None, min_ms: i64::MAX, max_ms: i64::MIN }
+/// Heap of a block before there is a sample in it.
+const BLOCK_BYTES: usize = BLOCK_SERIES * size_of::<SeriesChunks>() + size_of::<Block>();
+
+impl Block {
+    fn new() -> Self {
+        let series = vec![SeriesChunks::default(); BLOCK_SERIES];
+        Self { series, pages: Pages::default(), rare: HashMap::new() }
     }
 
-    /// Adds a sample; gives the bytes of heap that took, as all of these.
-    fn push_float(&mut self, sample: FloatSample) -> usize {
-        self.see(sample.timestamp_ms);
-        let before = self.floats.heap_bytes();
-        self.floats.append(sample);
-        self.floats.heap_bytes() - before
+    fn histograms(&self, at: u32) -> impl Iterator<Item = &HistogramPoint> {
+        self.rare.get(&at).into_iter().flat_map(|rare| &rare.histograms)
     }
 
-    fn push_histogram(&mut self, sample: &HistogramSample) -> usize {
-        self.see(sample.timestamp_ms);
-        let bytes = HISTOGRAM_BYTES + 8 * bucket_count(&sample.histogram);
-        self.rare.get_or_insert_default().histograms.push(HistogramPoint {
-            timestamp_ms: sample.timestamp_ms,
-            start_ms: sample.start_ms,
-            histogram: Arc::new(sample.histogram.clone()),
-        });
-        bytes
-    }
-
-    fn push_exemplar(&mut self, exemplar: &Exemplar) -> usize {
-        let exemplars = &mut self.rare.get_or_insert_default().exemplars;
-        // Senders repeat the last exemplar with every scrape until there is another.
-        if exemplars.last() == Some(exemplar) {
-            return 0;
-        }
-        exemplars.push(exemplar.clone());
-        size_of::<Exemplar>() + exemplar.labels.as_bytes().len()
-    }
-
-    fn see(&mut self, timestamp_ms: i64) {
-        self.min_ms = self.min_ms.min(timestamp_ms);
-        self.max_ms = self.max_ms.max(timestamp_ms);
-    }
-
-    fn has_samples(&self, range: TimeRange) -> bool {
-        let inside = TimeRange::new(self.min_ms, self.max_ms);
-        if !inside.overlaps(&range) {
-            return false;
-        }
-        if range.start_ms <= self.min_ms && self.max_ms <= range.end_ms {
+    fn has_samples(&self, at: u32, range: TimeRange) -> bool {
+        let floats = &self.series[at as usize].floats;
+        // Most questions are about times that end now.
+        if floats.last_sample().is_some_and(|last| range.contains(last.timestamp_ms))
+            || self.histograms(at).any(|point| range.contains(point.timestamp_ms))
+        {
             return true;
         }
-        self.floats.decode().any(|sample| range.contains(sample.timestamp_ms))
-            || self.rare.iter().flat_map(|rare| &rare.histograms).any(|p| range.contains(p.timestamp_ms))
+        let mut bytes = Vec::new();
+        self.pages.read(self.series[at as usize].bytes, &mut bytes);
+        floats.decode(&bytes).any(|sample| range.contains(sample.timestamp_ms))
     }
 
-    fn read(&self, range: TimeRange, into: &mut SampleColumns) {
-        if !TimeRange::new(self.min_ms, self.max_ms).overlaps(&range) {
-            return;
-        }
-        into.floats.extend(self.floats.decode().filter(|sample| range.contains(sample.timestamp_ms)));
-        let histograms = self.rare.iter().flat_map(|rare| &rare.histograms);
-        into.histograms.extend(histograms.filter(|p| range.contains(p.timestamp_ms)).cloned());
+    fn read(&self, at: u32, range: TimeRange, into: &mut SampleColumns) {
+        let chunks = &self.series[at as usize];
+        let mut bytes = Vec::new();
+        self.pages.read(chunks.bytes, &mut bytes);
+        into.floats.extend(chunks.floats.decode(&bytes).filter(|sample| range.contains(sample.timestamp_ms)));
+        into.histograms.extend(self.histograms(at).filter(|p| range.contains(p.timestamp_ms)).cloned());
     }
 }
 
@@ -349,4 +351,8 @@ fn bucket_count(histogram: &Histogram) -> usize {
 
 fn block_of(id: SeriesId) -> usize {
     id as usize / BLOCK_SERIES
+}
+
+fn place_in_block(id: SeriesId) -> u32 {
+    id % BLOCK_SERIES as u32
 }

@@ -1,24 +1,32 @@
 //! The series registry: canonical labels → dense id, and matchers → series.
 //!
-//! Owns ids, identity and the label index of active series. Ids are local to this process: a
-//! series whose last epoch was flushed is forgotten and its id is used again. Samples are
-//! [`super::epoch`]'s.
+//! Owns which series are active and by what they are known. Ids are local to this process: a series
+//! whose last epoch was flushed is forgotten and its id is used again. Labels stand in
+//! [`super::index`]; samples are [`super::epoch`]'s.
 //!
-//! Identity is a 128-bit hash, keyed per process, of tenant and canonical label bytes, and the
-//! labels are compared on a match: no sender can merge two series.
+//! A series is the numbers of its pairs, which are its tenant's: two series are the same where these
+//! are, so that no sender can merge two. Requests of 2.0 look each pair of symbols up once. In front
+//! of that stand two caches for the bytes that 1.0 repeats with every scrape: each series keeps the
+//! keyed hash of the span that its labels came in, which is first compared at the series that last
+//! followed the one before, then looked up. Both are part of the series and go with it: what was
+//! forgotten is not found. A span is learned only from a batch that [`validate`] judged, and finds
+//! only what the same bytes were judged to be.
+//!
+//! [`validate`]: mod@crate::ingest::validate
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard};
-use roaring::RoaringBitmap;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::encoding::varint;
-use crate::model::series_batch::{BatchSeries, RefusalReason, Refusals};
+use super::cardinality::Cardinality;
+use super::index::{LabelIndex, Neighbour, PairNumber, TenantNumber};
+use super::keys::{Keys, SpanHash};
+use super::matching;
+use super::row_order::RowOrder;
+use super::slab::Slab;
+use super::tags::TagTable;
+use crate::model::series_batch::{BatchSeries, LabelRef, RefusalReason, Refusals};
 use crate::model::{Labels, Matcher, SeriesBatch, TenantId};
 
 /// A series' number in this process.
@@ -27,54 +35,89 @@ pub type SeriesId = u32;
 /// What [`Registry::resolve`] gives for a series that was refused.
 pub const REFUSED: SeriesId = SeriesId::MAX;
 
-/// Bytes that a new series is reckoned to cost beside its label text: struct, table slot,
-/// postings.
-const SERIES_OVERHEAD_BYTES: u64 = 300;
+/// Series forgotten under one lock: writes wait for no more than these.
+const FORGET_AT_ONCE: usize = 2048;
 
-/// One active series.
-#[derive(Debug)]
+/// Labels of a request that are looked up once only: a hostile one has millions of them.
+const SYMBOL_PAIRS_MAX: usize = 1 << 16;
+
+/// A series as long as it is registered: no other series has both its id and its generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SeriesRef {
+    pub id: SeriesId,
+    /// Never 0.
+    pub generation: u32,
+}
+
+/// What a series is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
     pub tenant: TenantId,
     pub labels: Labels,
-    hash: u128,
+}
+
+/// One active series.
+struct Entry {
+    pairs: Box<[PairNumber]>,
+    span: Option<SpanHash>,
+    tenant: TenantNumber,
+    generation: u32,
+    /// The series that came after this one in a request: a guess.
+    next: AtomicU32,
     /// Number of the newest epoch that a sample of this series went to.
-    last_epoch: AtomicU64,
+    last_epoch: AtomicU32,
 }
 
 /// All active series.
 pub struct Registry {
-    seed: u64,
+    keys: Keys,
+    /// Held for reading while found series must stay what they are, for writing to forget some.
+    keeping: RwLock<()>,
     inner: RwLock<Inner>,
     bytes: AtomicU64,
 }
 
-#[derive(Default)]
 struct Inner {
-    table: HashTable<(u64, SeriesId)>,
-    series: Vec<Option<Arc<Series>>>,
-    free_ids: Vec<SeriesId>,
-    tenants: HashMap<TenantId, TenantIndex>,
-}
-
-/// Label index of one tenant.
-#[derive(Default)]
-struct TenantIndex {
-    all: RoaringBitmap,
-    names: BTreeMap<Box<str>, BTreeMap<Box<str>, RoaringBitmap>>,
+    keys: Keys,
+    index: LabelIndex,
+    entries: Slab<Entry>,
+    by_pairs: TagTable,
+    by_span: TagTable,
+    last_generation: u32,
+    /// The series that was registered last, as a neighbour of the next.
+    last_registered: SeriesId,
+    /// Heap of the entries, tables and postings.
+    series_bytes: u64,
 }
 
 /// May a new series still be registered? The refusal is the reason for those that may not.
 pub type Admit<'a> = &'a dyn Fn(&TenantId, u64) -> Result<(), RefusalReason>;
 
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Registry {
-    pub fn new(seed: u64) -> Self {
-        Self { seed, inner: RwLock::default(), bytes: AtomicU64::new(0) }
+    pub fn new() -> Self {
+        let keys = Keys::random();
+        let inner = Inner {
+            keys: keys.clone(),
+            index: LabelIndex::new(keys.clone()),
+            entries: Slab::default(),
+            by_pairs: TagTable::default(),
+            by_span: TagTable::default(),
+            last_generation: 0,
+            last_registered: REFUSED,
+            series_bytes: 0,
+        };
+        Self { keys, keeping: RwLock::default(), inner: RwLock::new(inner), bytes: AtomicU64::new(0) }
     }
 
     /// Number of active series, of all tenants.
-    pub fn len(&self) -> u64 {
-        let inner = self.inner.read();
-        (inner.series.len() - inner.free_ids.len()) as u64
+    pub fn active(&self) -> u64 {
+        self.inner.read().entries.len() as u64
     }
 
     /// Estimated heap of the registry and its index.
@@ -92,313 +135,436 @@ impl Registry {
         admit: Admit<'_>,
         refusals: &mut Refusals,
     ) -> Vec<SeriesId> {
-        let mut ids = Vec::with_capacity(batch.series.len());
-        let mut packed = Vec::with_capacity(256);
-        let mut misses = Vec::new();
-        {
-            let inner = self.inner.read();
-            for (at, series) in batch.series.iter().enumerate() {
-                pack_labels(batch, series, &mut packed);
-                let hash = self.hash(&batch.tenant, &packed);
-                let id = inner.find(hash, &batch.tenant, &packed).unwrap_or_else(|| {
-                    misses.push((at, hash));
-                    REFUSED
-                });
-                if id != REFUSED {
-                    inner.mark(id, epoch);
-                }
-                ids.push(id);
-            }
-        }
-        if misses.is_empty() {
-            return ids;
+        let epoch = epoch_number(epoch);
+        let spans = self.spans_of(batch);
+        let mut found = self.inner.read().find_batch(batch, &spans, epoch);
+        if found.unknown.is_empty() && found.to_learn.is_empty() {
+            return found.ids;
         }
         let mut inner = self.inner.write();
-        for (at, hash) in misses {
-            let series = &batch.series[at];
-            pack_labels(batch, series, &mut packed);
-            ids[at] = match inner.find(hash, &batch.tenant, &packed) {
-                Some(id) => {
-                    inner.mark(id, epoch);
-                    id
-                }
-                None => self.register(&mut inner, batch, series, hash, epoch, admit, refusals),
-            };
+        for &at in &found.to_learn {
+            if let Some(span) = spans[at] {
+                inner.learn(found.ids[at], span);
+            }
         }
-        ids
+        for &at in &found.unknown {
+            let id = inner.find_or_register(batch, &batch.series[at], epoch, admit, refusals);
+            found.ids[at] = id;
+            if let Some(span) = spans[at].filter(|_| id != REFUSED) {
+                inner.learn(id, span);
+            }
+            // What the next one is admitted by.
+            self.note_bytes(&inner);
+        }
+        found.ids
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the miss path of resolve, which has them all at hand")]
-    fn register(
-        &self,
-        inner: &mut Inner,
-        batch: &SeriesBatch,
-        series: &BatchSeries,
-        hash: u128,
-        epoch: u64,
-        admit: Admit<'_>,
-        refusals: &mut Refusals,
-    ) -> SeriesId {
-        let text = |bytes| std::str::from_utf8(bytes).expect("validate checked that labels are UTF-8");
-        let labels =
-            Labels::from_sorted(batch.labels_of(series).map(|(name, value)| (text(name), text(value))));
-        let active = inner.tenants.get(&batch.tenant).map_or(0, |index| index.all.len());
-        if let Err(reason) = admit(&batch.tenant, active) {
-            let samples = series.floats.len() + series.histograms.len() + series.exemplars.len();
-            refusals.add(reason, samples as u64, || match reason {
-                RefusalReason::MemoryFull => {
-                    format!("new series refused, the head's memory is full: {}", bounded(&labels))
-                }
-                _ => format!(
-                    "new series refused by the tenant's limit of active series (active_series): {}",
-                    bounded(&labels)
-                ),
-            });
-            return REFUSED;
-        }
-        self.bytes.fetch_add(series_bytes(&labels), Ordering::Relaxed);
-        inner.insert(Series { tenant: batch.tenant.clone(), labels, hash, last_epoch: AtomicU64::new(epoch) })
+    fn spans_of(&self, batch: &SeriesBatch) -> Vec<Option<SpanHash>> {
+        let tenant = self.keys.tenant(&batch.tenant);
+        let span_of = |series: &BatchSeries| Some(self.keys.span(tenant, batch.text_of(series.span?)));
+        batch.series.iter().map(span_of).collect()
     }
 
     /// Finds or registers one series that was acknowledged before: nothing refuses it.
     pub fn resolve_labels(&self, tenant: &TenantId, labels: &Labels, epoch: u64) -> SeriesId {
-        let hash = self.hash(tenant, labels.as_bytes());
+        let epoch = epoch_number(epoch);
         let mut inner = self.inner.write();
-        if let Some(id) = inner.find(hash, tenant, labels.as_bytes()) {
+        let mut pairs = Vec::with_capacity(labels.len());
+        let near = inner.last_registered;
+        if let Some(id) = inner.find_labels(tenant, labels.iter(), near, &mut pairs) {
             inner.mark(id, epoch);
             return id;
         }
-        self.bytes.fetch_add(series_bytes(labels), Ordering::Relaxed);
-        let (tenant, labels) = (tenant.clone(), labels.clone());
-        inner.insert(Series { tenant, labels, hash, last_epoch: AtomicU64::new(epoch) })
+        let id = inner.register(tenant, labels.iter(), near, pairs, epoch);
+        self.note_bytes(&inner);
+        id
     }
 
-    fn hash(&self, tenant: &TenantId, packed: &[u8]) -> u128 {
-        // The tenant only has to pick a hash function of its own: equality compares it anyway.
-        let seed = if tenant.as_str() == crate::model::tenant::ANONYMOUS {
-            self.seed
-        } else {
-            xxhash_rust::xxh3::xxh3_64_with_seed(tenant.as_str().as_bytes(), self.seed)
-        };
-        xxh3_128_with_seed(packed, seed)
+    fn note_bytes(&self, inner: &Inner) {
+        self.bytes.store(inner.index.bytes() + inner.series_bytes, Ordering::Relaxed);
+    }
+
+    /// The generation of the series that an id stands for now.
+    pub fn generation(&self, id: SeriesId) -> u32 {
+        self.inner.read().entries[id].generation
     }
 
     /// The series behind an id that [`Self::resolve`] gave and whose epoch is not flushed yet.
-    pub fn series(&self, id: SeriesId) -> Arc<Series> {
+    pub fn series(&self, id: SeriesId) -> Series {
         let inner = self.inner.read();
-        let series = inner.series[id as usize].as_ref();
-        Arc::clone(series.expect("a series marked for an epoch stays until that epoch is flushed"))
+        let entry = &inner.entries[id];
+        Series { tenant: inner.index.tenant(entry.tenant).id.clone(), labels: inner.labels(entry) }
     }
 
-    /// A consistent view for one question; see [`RegistryView`].
+    /// Series that wait to be flushed, each once, in the order of rows in a part: by tenant, metric
+    /// name and labels.
+    pub fn in_row_order(&self, series: Vec<SeriesRef>) -> Vec<SeriesRef> {
+        let order = RowOrder::new(&self.inner.read().index);
+        order.sort(series, |id, keys| {
+            let inner = self.inner.read();
+            let entry = &inner.entries[id];
+            order.key(entry.tenant, &entry.pairs, keys)
+        })
+    }
+
+    /// For one question; see [`RegistryView`].
     pub fn view(&self) -> RegistryView<'_> {
-        RegistryView { inner: self.inner.read() }
+        RegistryView { registry: self, _kept: self.keeping.read() }
     }
 
     /// Forgets every series that no epoch after `flushed_epoch` has used.
     pub fn forget_unused(&self, flushed_epoch: u64) -> u64 {
-        let mut inner = self.inner.write();
-        let unused: Vec<SeriesId> = (0..inner.series.len())
-            .filter(|&at| {
-                let series = inner.series[at].as_ref();
-                series.is_some_and(|s| s.last_epoch.load(Ordering::Relaxed) <= flushed_epoch)
-            })
-            .map(|at| at as SeriesId)
-            .collect();
-        for &id in &unused {
-            let series = inner.remove(id);
-            self.bytes.fetch_sub(series_bytes(&series.labels), Ordering::Relaxed);
+        let flushed_epoch = epoch_number(flushed_epoch);
+        let _nobody_looks = self.keeping.write();
+        let unused: Vec<SeriesId> = {
+            let inner = self.inner.read();
+            // The highest first, so that the lowest ids serve again first: neighbours stay together.
+            let ids = (0..inner.entries.numbers_end()).rev();
+            ids.filter(|id| inner.entries.get(*id).is_some_and(|e| e.is_unused(flushed_epoch))).collect()
+        };
+        let mut forgotten = 0;
+        for ids in unused.chunks(FORGET_AT_ONCE) {
+            let mut inner = self.inner.write();
+            for &id in ids {
+                // It may have been used meanwhile.
+                if inner.entries[id].is_unused(flushed_epoch) {
+                    inner.remove(id);
+                    forgotten += 1;
+                }
+            }
+            self.note_bytes(&inner);
         }
-        unused.len() as u64
+        forgotten
     }
 
     /// Active series of each tenant.
     pub fn active_by_tenant(&self) -> Vec<(TenantId, u64)> {
         let inner = self.inner.read();
-        inner.tenants.iter().map(|(tenant, index)| (tenant.clone(), index.all.len())).collect()
+        inner.index.tenants().map(|(_, tenant)| (tenant.id.clone(), tenant.all.len())).collect()
+    }
+
+    /// Which metrics and labels of a tenant have most series, at most `limit` of each.
+    pub fn cardinality(&self, tenant: &TenantId, limit: usize) -> Cardinality {
+        let inner = self.inner.read();
+        let tenant = inner.index.tenant_number(tenant);
+        tenant.map(|tenant| Cardinality::of(&inner.index, tenant, limit)).unwrap_or_default()
     }
 }
 
-/// The registry as it stands while this is held: nothing is registered or forgotten meanwhile.
-/// Who reads samples loads the read view *before* letting go of it, so that a series is found
-/// either here or in the parts it was flushed to.
+/// The registry while this is held: series may be added, but nothing is forgotten, so that what
+/// [`Self::select`] found stays what it is. Who reads samples loads the read view *before* letting
+/// go of it: then a series is found either here or in the parts it was flushed to.
 pub struct RegistryView<'a> {
-    inner: RwLockReadGuard<'a, Inner>,
+    registry: &'a Registry,
+    _kept: RwLockReadGuard<'a, ()>,
 }
 
 impl RegistryView<'_> {
     /// Active series that all matchers accept.
-    pub fn select(&self, tenant: &TenantId, matchers: &[Matcher]) -> Vec<(SeriesId, Arc<Series>)> {
-        let Some(index) = self.inner.tenants.get(tenant) else { return Vec::new() };
-        let found = |id: SeriesId| {
-            let series = self.inner.series[id as usize].as_ref();
-            (id, Arc::clone(series.expect("an indexed series is registered")))
-        };
-        index.select(matchers).iter().map(found).collect()
+    pub fn select(&self, tenant: &TenantId, matchers: &[Matcher]) -> Vec<SeriesRef> {
+        let inner = self.registry.inner.read();
+        let Some(tenant) = inner.index.tenant_number(tenant) else { return Vec::new() };
+        let found = matching::select(&inner.index, tenant, matchers, |id| &inner.entries[id].pairs);
+        found.iter().map(|id| SeriesRef { id, generation: inner.entries[id].generation }).collect()
     }
+
+    /// Names of the labels that active series have, sorted.
+    pub fn label_names(&self, tenant: &TenantId) -> Vec<String> {
+        let inner = self.registry.inner.read();
+        let Some(tenant) = inner.index.tenant_number(tenant) else { return Vec::new() };
+        inner.index.tenant(tenant).names.keys().map(|name| name.to_string()).collect()
+    }
+
+    /// Values of a label that active series have, sorted.
+    pub fn label_values(&self, tenant: &TenantId, name: &str) -> Vec<String> {
+        let inner = self.registry.inner.read();
+        let Some(tenant) = inner.index.tenant_number(tenant) else { return Vec::new() };
+        let Some(name) = inner.index.tenant(tenant).names.get(name) else { return Vec::new() };
+        inner.index.name(*name).values.keys().map(|value| value.to_string()).collect()
+    }
+
+    /// The labels of a series that was selected.
+    pub fn labels(&self, series: SeriesRef) -> Labels {
+        let inner = self.registry.inner.read();
+        inner.labels(&inner.entries[series.id])
+    }
+}
+
+/// What [`Inner::find_batch`] found, by place in the batch.
+struct FoundBatch {
+    ids: Vec<SeriesId>,
+    unknown: Vec<usize>,
+    /// Found by their labels, though their span could have told.
+    to_learn: Vec<usize>,
 }
 
 impl Inner {
-    fn find(&self, hash: u128, tenant: &TenantId, packed: &[u8]) -> Option<SeriesId> {
-        let same = |&(tag, id): &(u64, SeriesId)| {
-            tag == hash as u64
-                && self.series[id as usize].as_ref().is_some_and(|series| {
-                    series.hash == hash && series.tenant == *tenant && series.labels.as_bytes() == packed
-                })
+    /// Looks up all series of a batch and marks those that are there.
+    fn find_batch(&self, batch: &SeriesBatch, spans: &[Option<SpanHash>], epoch: u32) -> FoundBatch {
+        let mut found =
+            FoundBatch { ids: vec![REFUSED; spans.len()], unknown: Vec::new(), to_learn: Vec::new() };
+        let Some(tenant) = self.index.tenant_number(&batch.tenant) else {
+            found.unknown.extend(0..spans.len());
+            return found;
         };
-        self.table.find(hash as u64, same).map(|&(_, id)| id)
-    }
-
-    fn mark(&self, id: SeriesId, epoch: u64) {
-        let series = self.series[id as usize].as_ref().expect("found in the table");
-        if series.last_epoch.load(Ordering::Relaxed) < epoch {
-            series.last_epoch.fetch_max(epoch, Ordering::Relaxed);
+        let mut symbols = SymbolPairs::new(self, tenant);
+        let mut before: Option<SeriesId> = None;
+        for (at, series) in batch.series.iter().enumerate() {
+            let guess = before.map(|before| self.entries[before].next.load(Ordering::Relaxed));
+            let by_span = spans[at].and_then(|span| self.find_span(tenant, span, guess));
+            let id = by_span.or_else(|| match series.span {
+                Some(_) => {
+                    let near = before.unwrap_or(REFUSED);
+                    self.find_labels(&batch.tenant, texts_of(batch, series), near, &mut symbols.pairs)
+                }
+                None => symbols.find(batch, series, guess),
+            });
+            let Some(id) = id else {
+                found.unknown.push(at);
+                continue;
+            };
+            let is_first = self.mark(id, epoch);
+            if spans[at].is_some() && by_span.is_none() {
+                // Senders may write the same labels differently: the first of an epoch counts, so
+                // that two of them do not overwrite each other's spans all the time.
+                let is_wanted = is_first || self.entries[id].span.is_none();
+                found.to_learn.extend(is_wanted.then_some(at));
+            }
+            if let Some(before) = before.filter(|_| guess != Some(id)) {
+                self.entries[before].next.store(id, Ordering::Relaxed);
+            }
+            found.ids[at] = id;
+            before = Some(id);
         }
+        found
     }
 
-    fn insert(&mut self, series: Series) -> SeriesId {
-        let hash = series.hash as u64;
-        let id = self.free_ids.pop().unwrap_or_else(|| {
-            self.series.push(None);
-            (self.series.len() - 1) as SeriesId
+    /// The series whose labels came in these bytes, if that is known.
+    #[inline]
+    fn find_span(&self, tenant: TenantNumber, span: SpanHash, guess: Option<SeriesId>) -> Option<SeriesId> {
+        let is_it = |id: SeriesId| {
+            self.entries.get(id).is_some_and(|entry| entry.span == Some(span) && entry.tenant == tenant)
+        };
+        guess.filter(|id| is_it(*id)).or_else(|| self.by_span.find(tag_of(span), is_it))
+    }
+
+    fn find_pairs(&self, tenant: TenantNumber, pairs: &[PairNumber]) -> Option<SeriesId> {
+        self.by_pairs.find(self.keys.series(tenant, pairs), |id| self.is(id, tenant, pairs))
+    }
+
+    fn is(&self, id: SeriesId, tenant: TenantNumber, pairs: &[PairNumber]) -> bool {
+        self.entries.get(id).is_some_and(|entry| *entry.pairs == *pairs && entry.tenant == tenant)
+    }
+
+    /// The series with these canonical labels. `near` may be one with many of them. Leaves in
+    /// `pairs` those of the first labels, up to one that no series has.
+    fn find_labels<'a>(
+        &self,
+        tenant: &TenantId,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        near: SeriesId,
+        pairs: &mut Vec<PairNumber>,
+    ) -> Option<SeriesId> {
+        pairs.clear();
+        let tenant = self.index.tenant_number(tenant)?;
+        let mut near = Neighbour::new(self.pairs_near(near, tenant));
+        for (name, value) in labels {
+            pairs.push(self.index.find(tenant, name, value, &mut near)?);
+        }
+        self.find_pairs(tenant, pairs)
+    }
+
+    /// The pairs of a series, if it is there and the tenant's.
+    fn pairs_near(&self, id: SeriesId, tenant: TenantNumber) -> &[PairNumber] {
+        let entry = self.entries.get(id).filter(|entry| entry.tenant == tenant);
+        entry.map_or(&[], |entry| &entry.pairs)
+    }
+
+    /// Marks a series as used in an epoch; whether it was not yet.
+    fn mark(&self, id: SeriesId, epoch: u32) -> bool {
+        let last_epoch = &self.entries[id].last_epoch;
+        last_epoch.load(Ordering::Relaxed) < epoch && last_epoch.fetch_max(epoch, Ordering::Relaxed) < epoch
+    }
+
+    /// Remembers the bytes that a series' labels came in, instead of those it knew.
+    fn learn(&mut self, id: SeriesId, span: SpanHash) {
+        let known = self.entries[id].span.replace(span);
+        if known == Some(span) {
+            return;
+        }
+        if let Some(known) = known {
+            self.by_span.remove(tag_of(known), id);
+        }
+        self.by_span.insert(tag_of(span), id);
+    }
+
+    fn find_or_register(
+        &mut self,
+        batch: &SeriesBatch,
+        series: &BatchSeries,
+        epoch: u32,
+        admit: Admit<'_>,
+        refusals: &mut Refusals,
+    ) -> SeriesId {
+        let mut pairs = Vec::with_capacity(series.labels.len());
+        let near = self.last_registered;
+        if let Some(id) = self.find_labels(&batch.tenant, texts_of(batch, series), near, &mut pairs) {
+            self.mark(id, epoch);
+            return id;
+        }
+        let tenant = self.index.tenant_number(&batch.tenant);
+        let active = tenant.map_or(0, |tenant| self.index.tenant(tenant).all.len());
+        if let Err(reason) = admit(&batch.tenant, active) {
+            let samples = series.floats.len() + series.histograms.len() + series.exemplars.len();
+            refusals.add(reason, samples as u64, || refusal(reason, batch, series));
+            return REFUSED;
+        }
+        self.register(&batch.tenant, texts_of(batch, series), near, pairs, epoch)
+    }
+
+    /// Enters a series that is not there yet, with what [`Self::find_labels`] left in `pairs`.
+    fn register<'a>(
+        &mut self,
+        tenant: &TenantId,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        near: SeriesId,
+        mut pairs: Vec<PairNumber>,
+        epoch: u32,
+    ) -> SeriesId {
+        let tenant = self.index.add_tenant(tenant);
+        let near: Box<[PairNumber]> = self.pairs_near(near, tenant).into();
+        let mut near = Neighbour::new(&near);
+        for (name, value) in labels.skip(pairs.len()) {
+            pairs.push(self.index.add(tenant, name, value, &mut near));
+        }
+        let pairs = pairs.into_boxed_slice();
+        // Who compares generations does not do so for as long as it takes to count to 2^32.
+        self.last_generation = self.last_generation.checked_add(1).unwrap_or(1);
+        self.series_bytes += entry_bytes(&pairs);
+        let hash = self.keys.series(tenant, &pairs);
+        let id = self.entries.insert(Entry {
+            pairs,
+            span: None,
+            tenant,
+            generation: self.last_generation,
+            next: AtomicU32::new(REFUSED),
+            last_epoch: AtomicU32::new(epoch),
         });
-        let index = self.tenants.entry(series.tenant.clone()).or_default();
-        index.all.insert(id);
-        for (name, value) in &series.labels {
-            index.insert(name, value, id);
-        }
-        self.series[id as usize] = Some(Arc::new(series));
-        self.table.insert_unique(hash, (hash, id), |&(tag, _)| tag);
+        self.index.enter(tenant, &self.entries[id].pairs, id);
+        self.by_pairs.insert(hash, id);
+        self.last_registered = id;
         id
     }
 
-    fn remove(&mut self, id: SeriesId) -> Arc<Series> {
-        let series = self.series[id as usize].take().expect("only registered series are removed");
-        if let Ok(entry) = self.table.find_entry(series.hash as u64, |&(_, other)| other == id) {
-            entry.remove();
+    fn remove(&mut self, id: SeriesId) {
+        let entry = self.entries.remove(id);
+        self.by_pairs.remove(self.keys.series(entry.tenant, &entry.pairs), id);
+        if let Some(span) = entry.span {
+            self.by_span.remove(tag_of(span), id);
         }
-        if let Some(index) = self.tenants.get_mut(&series.tenant) {
-            index.all.remove(id);
-            for (name, value) in &series.labels {
-                index.remove(name, value, id);
-            }
-            if index.all.is_empty() {
-                self.tenants.remove(&series.tenant);
-            }
-        }
-        self.free_ids.push(id);
-        series
+        self.index.leave(entry.tenant, &entry.pairs, id);
+        self.series_bytes -= entry_bytes(&entry.pairs);
+    }
+
+    fn labels(&self, entry: &Entry) -> Labels {
+        Labels::from_sorted(entry.pairs.iter().map(|pair| self.index.label(*pair)))
     }
 }
 
-impl TenantIndex {
-    fn insert(&mut self, name: &str, value: &str, id: SeriesId) {
-        if !self.names.contains_key(name) {
-            self.names.insert(name.into(), BTreeMap::new());
-        }
-        let values = self.names.get_mut(name).expect("inserted above");
-        match values.get_mut(value) {
-            Some(postings) => {
-                postings.insert(id);
-            }
-            None => {
-                values.insert(value.into(), RoaringBitmap::from_iter([id]));
-            }
-        }
-    }
-
-    fn remove(&mut self, name: &str, value: &str, id: SeriesId) {
-        let Some(values) = self.names.get_mut(name) else { return };
-        if let Some(postings) = values.get_mut(value) {
-            postings.remove(id);
-            if postings.is_empty() {
-                values.remove(value);
-            }
-        }
-        if values.is_empty() {
-            self.names.remove(name);
-        }
-    }
-
-    /// Matchers that want a value intersect; those that accept the empty value take series away.
-    fn select(&self, matchers: &[Matcher]) -> RoaringBitmap {
-        let mut wanted: Option<RoaringBitmap> = None;
-        for matcher in matchers.iter().filter(|matcher| !matcher.matches_empty()) {
-            let postings = self.postings(matcher, true);
-            wanted = Some(match wanted {
-                None => postings,
-                Some(so_far) => so_far & postings,
-            });
-            if wanted.as_ref().is_some_and(RoaringBitmap::is_empty) {
-                return RoaringBitmap::new();
-            }
-        }
-        let mut selected = wanted.unwrap_or_else(|| self.all.clone());
-        for matcher in matchers.iter().filter(|matcher| matcher.matches_empty()) {
-            selected -= self.postings(matcher, false);
-        }
-        selected
-    }
-
-    /// Series whose value of the label the matcher accepts (or, with `accepted` false, refuses).
-    fn postings(&self, matcher: &Matcher, accepted: bool) -> RoaringBitmap {
-        let Some(values) = self.names.get(&*matcher.name) else { return RoaringBitmap::new() };
-        if accepted {
-            if matcher.op == crate::model::MatchOp::Equal {
-                return values.get(&*matcher.value).cloned().unwrap_or_default();
-            }
-            if let Some(regex) = matcher.regex().filter(|_| matcher.op == crate::model::MatchOp::Regex) {
-                if let Some(literals) = regex.literals() {
-                    return union(literals.iter().filter_map(|literal| values.get(literal.as_str())));
-                }
-                let prefix = regex.prefix();
-                let from = (Bound::Included(prefix), Bound::Unbounded);
-                let in_range =
-                    values.range::<str, _>(from).take_while(|(value, _)| value.starts_with(prefix));
-                return union(
-                    in_range.filter(|(value, _)| matcher.matches(value)).map(|(_, postings)| postings),
-                );
-            }
-        }
-        union(
-            values
-                .iter()
-                .filter(|(value, _)| matcher.matches(value) == accepted)
-                .map(|(_, postings)| postings),
-        )
+impl Entry {
+    fn is_unused(&self, flushed_epoch: u32) -> bool {
+        self.last_epoch.load(Ordering::Relaxed) <= flushed_epoch
     }
 }
 
-fn union<'a>(postings: impl Iterator<Item = &'a RoaringBitmap>) -> RoaringBitmap {
-    let mut all = RoaringBitmap::new();
-    for some in postings {
-        all |= some;
+/// Labels of a request whose texts stand in it once: what a pair of them is, is looked up once.
+struct SymbolPairs<'a> {
+    inner: &'a Inner,
+    tenant: TenantNumber,
+    /// Which pair a label of the request is; `None` where no series has it.
+    known: HashTable<(LabelRef, Option<PairNumber>)>,
+    /// Those of the series that is looked up.
+    pairs: Vec<PairNumber>,
+}
+
+impl<'a> SymbolPairs<'a> {
+    fn new(inner: &'a Inner, tenant: TenantNumber) -> Self {
+        Self { inner, tenant, known: HashTable::new(), pairs: Vec::new() }
     }
-    all
-}
 
-/// Packs a batch series' labels as [`Labels::as_bytes`] has them.
-fn pack_labels(batch: &SeriesBatch, series: &BatchSeries, packed: &mut Vec<u8>) {
-    packed.clear();
-    for (name, value) in batch.labels_of(series) {
-        varint::put_u64(packed, name.len() as u64);
-        packed.extend_from_slice(name);
-        varint::put_u64(packed, value.len() as u64);
-        packed.extend_from_slice(value);
+    fn find(
+        &mut self,
+        batch: &SeriesBatch,
+        series: &BatchSeries,
+        guess: Option<SeriesId>,
+    ) -> Option<SeriesId> {
+        self.pairs.clear();
+        for label in batch.label_refs(series) {
+            let pair = self.pair(batch, *label)?;
+            self.pairs.push(pair);
+        }
+        let guess = guess.filter(|id| self.inner.is(*id, self.tenant, &self.pairs));
+        guess.or_else(|| self.inner.find_pairs(self.tenant, &self.pairs))
+    }
+
+    fn pair(&mut self, batch: &SeriesBatch, label: LabelRef) -> Option<PairNumber> {
+        let keys = &self.inner.keys;
+        let hash = |label: &LabelRef| keys.mix(u64::from(label.name.start), u64::from(label.value.start));
+        if let Some((_, pair)) = self.known.find(hash(&label), |(known, _)| *known == label) {
+            return *pair;
+        }
+        let (name, value) = (text(batch.text_of(label.name)), text(batch.text_of(label.value)));
+        let pair = self.inner.index.find(self.tenant, name, value, &mut Neighbour::default());
+        if self.known.len() < SYMBOL_PAIRS_MAX {
+            self.known.insert_unique(hash(&label), (label, pair), |(label, _)| hash(label));
+        }
+        pair
     }
 }
 
-fn series_bytes(labels: &Labels) -> u64 {
-    labels.as_bytes().len() as u64 + SERIES_OVERHEAD_BYTES
+fn texts_of<'a>(
+    batch: &'a SeriesBatch,
+    series: &BatchSeries,
+) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    batch
+        .label_refs(series)
+        .iter()
+        .map(|label| (text(batch.text_of(label.name)), text(batch.text_of(label.value))))
 }
 
-/// A series' text for a message, cut where a hostile sender made it long.
-fn bounded(labels: &Labels) -> String {
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("validate checked that labels are UTF-8")
+}
+
+fn tag_of(span: SpanHash) -> u64 {
+    span.get() as u64
+}
+
+/// Epochs are numbered from 1 in every process.
+fn epoch_number(epoch: u64) -> u32 {
+    u32::try_from(epoch).expect("no process seals 2^32 epochs")
+}
+
+/// Estimated heap of one series: its entry, its places in two tables and in its postings.
+fn entry_bytes(pairs: &[PairNumber]) -> u64 {
+    const TABLE_ENTRY_BYTES: u64 = 16;
+    const POSTING_BYTES: u64 = 4;
+    size_of::<Entry>() as u64
+        + 2 * TABLE_ENTRY_BYTES
+        + pairs.len() as u64 * (size_of::<PairNumber>() as u64 + POSTING_BYTES)
+}
+
+/// Why a new series was refused, naming it, cut where a hostile sender made it long.
+fn refusal(reason: RefusalReason, batch: &SeriesBatch, series: &BatchSeries) -> String {
     const SHOWN_CHARS: usize = 300;
-    let text = labels.to_string();
-    match text.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    let mut shown = Labels::from_sorted(texts_of(batch, series)).to_string();
+    if let Some((end, _)) = shown.char_indices().nth(SHOWN_CHARS) {
+        shown.truncate(end);
+        shown.push('…');
+    }
+    match reason {
+        RefusalReason::MemoryFull => format!("new series refused, the head's memory is full: {shown}"),
+        _ => format!("new series refused by the tenant's limit of active series (active_series): {shown}"),
     }
 }
 
@@ -422,7 +588,7 @@ mod tests {
 
     #[test]
     fn the_same_labels_have_the_same_id_and_tenants_are_apart() {
-        let registry = Registry::new(7);
+        let registry = Registry::new();
         let up: &[(&str, &str)] = &[("__name__", "up"), ("job", "a")];
         let down: &[(&str, &str)] = &[("__name__", "down")];
 
@@ -432,12 +598,12 @@ mod tests {
         assert_eq!(first[0], first[2]);
         assert_ne!(first[0], first[1]);
         assert!(!first.contains(&second[0]));
-        assert_eq!(registry.len(), 3);
+        assert_eq!(registry.active(), 3);
     }
 
     #[test]
     fn a_series_unused_since_the_flush_is_forgotten_and_its_id_serves_again() {
-        let registry = Registry::new(7);
+        let registry = Registry::new();
         let old: &[(&str, &str)] = &[("__name__", "old")];
         let live: &[(&str, &str)] = &[("__name__", "live")];
         let ids = resolve(&registry, &batch("t", &[old, live]), 1);
@@ -447,7 +613,8 @@ mod tests {
 
         let tenant = TenantId::parse("t").expect("valid");
         let names = |registry: &Registry| -> Vec<String> {
-            registry.view().select(&tenant, &[]).iter().map(|(_, s)| s.labels.to_string()).collect()
+            let view = registry.view();
+            view.select(&tenant, &[]).into_iter().map(|found| view.labels(found).to_string()).collect()
         };
         assert_eq!(names(&registry), ["live"]);
         let again = resolve(&registry, &batch("t", &[&[("__name__", "new")]]), 2);
@@ -456,7 +623,7 @@ mod tests {
 
     #[test]
     fn matchers_select_as_in_prometheus() {
-        let registry = Registry::new(7);
+        let registry = Registry::new();
         let sets: &[&[(&str, &str)]] = &[
             &[("__name__", "up"), ("job", "a")],
             &[("__name__", "up"), ("job", "b"), ("zone", "x")],
@@ -467,12 +634,9 @@ mod tests {
         let check = |matchers: &[(&str, MatchOp, &str)], want: &[&str]| {
             let matchers: Vec<Matcher> =
                 matchers.iter().map(|(n, op, v)| Matcher::new(n, *op, v).expect("valid")).collect();
-            let mut found: Vec<String> = registry
-                .view()
-                .select(&tenant, &matchers)
-                .iter()
-                .map(|(_, series)| series.labels.get("job").unwrap_or("").to_owned())
-                .collect();
+            let view = registry.view();
+            let job = |found| view.labels(found).get("job").unwrap_or("").to_owned();
+            let mut found: Vec<String> = view.select(&tenant, &matchers).into_iter().map(job).collect();
             found.sort();
             assert_eq!(found, want, "{matchers:?}");
         };

@@ -14,8 +14,8 @@ use crate::support::random::Random;
 use crate::support::server::Server;
 
 /// Repairs that are cut again, and images of each.
-const REPAIRS: usize = 3;
-const IMAGES: usize = 12;
+const REPAIRS: usize = 2;
+const IMAGES: usize = 10;
 
 pub fn cut_again(recorded: &Recorded, repaired: &[&Moment], root: &Path, random: &mut Random) {
     for (number, moment) in repaired.iter().rev().take(REPAIRS).enumerate() {

@@ -10,6 +10,9 @@ use crate::support::random::Random;
 
 /// Of the writes between two syncs, every so many gets an image.
 const WRITES_PER_IMAGE: usize = 5;
+/// Images with some of the changes, after each change of a MANIFEST or of CURRENT: where RocksDB
+/// counts on more than there is.
+const IMAGES_OF_MANIFEST: usize = 4;
 
 /// What the server is doing, told from the file it does it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +27,8 @@ pub enum Step {
     Ingest,
     /// The catalogue changes and is flushed.
     Commit,
+    /// RocksDB notes what it consists of.
+    Manifest,
     /// Log files and dead parts go.
     Delete,
     /// A snapshot is made.
@@ -31,8 +36,16 @@ pub enum Step {
 }
 
 impl Step {
-    pub const ALL: [Self; 7] =
-        [Self::Open, Self::Append, Self::Seal, Self::Ingest, Self::Commit, Self::Delete, Self::Copy];
+    pub const ALL: [Self; 8] = [
+        Self::Open,
+        Self::Append,
+        Self::Seal,
+        Self::Ingest,
+        Self::Commit,
+        Self::Manifest,
+        Self::Delete,
+        Self::Copy,
+    ];
 }
 
 impl Survival {
@@ -66,17 +79,23 @@ pub fn moments(mut disk: Disk, trace: &[Record], random: &mut Random) -> Result<
     for (number, record) in trace.iter().enumerate() {
         disk.apply(&record.op)?;
         let step = stepper.step(&record.op);
-        let survivals = match &record.op {
+        let mut some = || Survival::Some(random.next());
+        let survivals: Vec<Survival> = match &record.op {
+            Op::Write { .. } if step == Step::Manifest => (0..IMAGES_OF_MANIFEST).map(|_| some()).collect(),
             Op::Write { .. } | Op::Truncate { .. } | Op::Allocate { .. } => {
                 writes += 1;
                 if writes % WRITES_PER_IMAGE != 0 {
                     continue;
                 }
-                vec![Survival::Some(random.next())]
+                vec![some()]
             }
             Op::Start | Op::Close { .. } | Op::Dup { .. } | Op::SyncBegin { .. } => continue,
             Op::Open { flags, .. } if flags & i64::from(libc::O_CREAT) == 0 => continue,
-            _ => vec![Survival::Synced, Survival::Names, Survival::Some(random.next())],
+            _ => {
+                let several = if step == Step::Manifest { IMAGES_OF_MANIFEST } else { 1 };
+                let whole = [Survival::Synced, Survival::Names].into_iter();
+                whole.chain((0..several).map(|_| some())).collect()
+            }
         };
         for survival in survivals {
             let moment = Moment { record: number, last_equal: number, step, survival };
@@ -172,12 +191,20 @@ impl Stepper {
         if !path.starts_with("db") {
             return Step::Open;
         }
+        if is_manifest(path) {
+            return Step::Manifest;
+        }
         // An SST file that the database makes itself is a flush of the catalogue.
         if is_sst(path) && self.database_step == Some(Step::Ingest) {
             self.database_step = Some(Step::Commit);
         }
         self.database_step.unwrap_or(Step::Open)
     }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("MANIFEST-") || name == "CURRENT" || name.ends_with(".dbtmp")
 }
 
 fn is_sst(path: &Path) -> bool {

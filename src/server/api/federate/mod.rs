@@ -1,6 +1,6 @@
 //! `/federate`: the newest sample of each selected series, for another Prometheus to scrape.
 //!
-//! [`format`] reads out of `Accept` which form and which names the asker understands; [`text`] is the
+//! [`mod@format`] reads out of `Accept` which form and which names the asker understands; [`text`] is the
 //! text exposition, which has no form for native histograms, [`protobuf`] the one that has.
 //! [`names`] turns names beyond the classic ones into such.
 
