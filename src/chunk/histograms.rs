@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::effort::Effort;
 use super::floats::{put_floats, take_floats};
 use super::integers::{put_integers, take_integers};
 use crate::encoding::cursor::{Cursor, Malformed, put_sized};
@@ -31,16 +32,20 @@ pub fn cells(histogram: &Histogram) -> usize {
 }
 
 /// Appends a column of histograms, at least one; of several at most [`CELLS_MAX`] cells.
-pub fn put_histograms<'a>(out: &mut Vec<u8>, histograms: impl IntoIterator<Item = &'a Histogram>) {
+pub fn put_histograms<'a>(
+    out: &mut Vec<u8>,
+    histograms: impl IntoIterator<Item = &'a Histogram>,
+    effort: Effort,
+) {
     let histograms: Vec<&Histogram> = histograms.into_iter().collect();
     for run in histograms.chunk_by(|a, b| same_layout(a, b)) {
         put_u64(out, run.len() as u64);
         put_layout(out, run[0]);
         put_reset_hints(out, run);
-        put_float_column(out, run.iter().map(|h| h.sum));
+        put_float_column(out, run.iter().map(|h| h.sum), effort);
         match run[0].counts {
-            Counts::Integer { .. } => put_integer_counts(out, run),
-            Counts::Float { .. } => put_float_counts(out, run),
+            Counts::Integer { .. } => put_integer_counts(out, run, effort),
+            Counts::Float { .. } => put_float_counts(out, run, effort),
         }
     }
 }
@@ -222,9 +227,9 @@ fn take_reset_hints(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<ResetHi
     Ok(hints)
 }
 
-fn put_float_column(out: &mut Vec<u8>, values: impl Iterator<Item = f64>) {
+fn put_float_column(out: &mut Vec<u8>, values: impl Iterator<Item = f64>, effort: Effort) {
     let mut column = Vec::new();
-    put_floats(&mut column, &values.collect::<Vec<_>>());
+    put_floats(&mut column, &values.collect::<Vec<_>>(), effort);
     put_sized(out, &column);
 }
 
@@ -241,7 +246,7 @@ fn take_integer_column(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<i64>
 }
 
 /// Count, zero count, then the buckets of either side, each a column over time.
-fn put_integer_counts(out: &mut Vec<u8>, run: &[&Histogram]) {
+fn put_integer_counts(out: &mut Vec<u8>, run: &[&Histogram], effort: Effort) {
     let parts = run.iter().filter_map(|histogram| match &histogram.counts {
         Counts::Integer { count, zero_count, positive_deltas, negative_deltas } => {
             Some((*count as i64, *zero_count as i64, [positive_deltas, negative_deltas]))
@@ -249,20 +254,20 @@ fn put_integer_counts(out: &mut Vec<u8>, run: &[&Histogram]) {
         Counts::Float { .. } => None,
     });
     let parts: Vec<_> = parts.collect();
-    put_integers(out, &parts.iter().map(|(count, _, _)| *count).collect::<Vec<_>>());
-    put_integers(out, &parts.iter().map(|(_, zero_count, _)| *zero_count).collect::<Vec<_>>());
+    put_integers(out, &parts.iter().map(|(count, _, _)| *count).collect::<Vec<_>>(), effort);
+    put_integers(out, &parts.iter().map(|(_, zero_count, _)| *zero_count).collect::<Vec<_>>(), effort);
     for side in 0..2 {
         let mut absolute = vec![0i64; parts.len()];
         for bucket in 0..parts[0].2[side].len() {
             for (absolute, (_, _, sides)) in absolute.iter_mut().zip(&parts) {
                 *absolute = absolute.wrapping_add(sides[side][bucket]);
             }
-            put_integers(out, &absolute);
+            put_integers(out, &absolute, effort);
         }
     }
 }
 
-fn put_float_counts(out: &mut Vec<u8>, run: &[&Histogram]) {
+fn put_float_counts(out: &mut Vec<u8>, run: &[&Histogram], effort: Effort) {
     let parts = run.iter().filter_map(|histogram| match &histogram.counts {
         Counts::Float { count, zero_count, positive, negative } => {
             Some((*count, *zero_count, [positive, negative]))
@@ -270,11 +275,11 @@ fn put_float_counts(out: &mut Vec<u8>, run: &[&Histogram]) {
         Counts::Integer { .. } => None,
     });
     let parts: Vec<_> = parts.collect();
-    put_float_column(out, parts.iter().map(|(count, _, _)| *count));
-    put_float_column(out, parts.iter().map(|(_, zero_count, _)| *zero_count));
+    put_float_column(out, parts.iter().map(|(count, _, _)| *count), effort);
+    put_float_column(out, parts.iter().map(|(_, zero_count, _)| *zero_count), effort);
     for side in 0..2 {
         for bucket in 0..parts[0].2[side].len() {
-            put_float_column(out, parts.iter().map(|(_, _, sides)| sides[side][bucket]));
+            put_float_column(out, parts.iter().map(|(_, _, sides)| sides[side][bucket]), effort);
         }
     }
 }

@@ -6,11 +6,20 @@
 //! never a panic, and never more values than the caller said it expects. A column does not know
 //! its own length: the row it belongs to does.
 //!
-//! - columns: [`floats`] with its fallback [`xor`], [`timestamps`], [`starts`], [`histograms`]
-//! - what they are made of: [`integers`], [`packed`]
+//! - columns: [`floats`], [`families`] of buckets, [`timestamps`], [`starts`], [`histograms`]
+//! - codecs of floats: [`decimals`], [`xor`], [`doubles`], with [`exceptions`] apart
+//! - what they are made of: [`integers`], [`packed`] in blocks or [`binned`] by [`entropy`]
+//! - how hard an encoder tries: [`Effort`]
 //! - in memory only: [`head`]
 #![doc = include_str!("format.md")]
 
+pub mod binned;
+pub mod decimals;
+pub mod doubles;
+pub mod effort;
+pub mod entropy;
+pub mod exceptions;
+pub mod families;
 pub mod floats;
 pub mod head;
 pub mod histograms;
@@ -20,5 +29,9 @@ pub mod starts;
 pub mod timestamps;
 pub mod xor;
 
+#[cfg(test)]
+mod fuzz;
+
+pub use effort::Effort;
 pub use head::HeadChunk;
 pub use histograms::histogram_canonical_bytes;

@@ -15,7 +15,7 @@ const OUTLIERS: u8 = 0x80;
 /// Most outliers of a block: beyond a quarter of it a wider block is never larger.
 const OUTLIERS_MAX: usize = 16;
 
-/// Bytes of 64 numbers of 64 bits, and room to read a word from the last of them.
+/// Bytes of 64 numbers of 64 bits, and room to read a word beyond the last of them.
 const PADDED_BYTES: usize = BLOCK * 8 + 8;
 
 /// Appends one block of 1..=64 numbers.
@@ -49,8 +49,7 @@ pub fn take_block(
         return Err(Malformed("a block is wider than 64 bits"));
     }
     if head & OUTLIERS == 0 {
-        unpack(cursor.take((count * width).div_ceil(8))?, width, numbers);
-        return Ok(());
+        return take_packed(cursor, count, width, numbers);
     }
     let outliers = usize::from(cursor.u8()?);
     if outliers > OUTLIERS_MAX || width == 64 {
@@ -65,7 +64,7 @@ pub fn take_block(
         }
         *patch = (at, high << width);
     }
-    unpack(cursor.take((count * width).div_ceil(8))?, width, numbers);
+    take_packed(cursor, count, width, numbers)?;
     for (at, high) in &patches[..outliers] {
         numbers[*at] |= high;
     }
@@ -133,32 +132,75 @@ fn pack(out: &mut Vec<u8>, numbers: &[u64], width: usize) {
     out.extend_from_slice(&bytes[..(numbers.len() * width).div_ceil(8)]);
 }
 
-/// Unpacks 64 numbers; those beyond the end of `packed` are zero.
-fn unpack(packed: &[u8], width: usize, numbers: &mut [u64; BLOCK]) {
+/// Takes `count` numbers of equal width; those beyond, up to 64, are anything.
+fn take_packed(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    width: usize,
+    numbers: &mut [u64; BLOCK],
+) -> Result<(), Malformed> {
     if width == 0 {
         numbers.fill(0);
-        return;
+        return Ok(());
     }
-    let mut bytes = [0u8; PADDED_BYTES];
-    bytes[..packed.len()].copy_from_slice(packed);
-    let word_at = |byte: usize| {
-        let word: [u8; 8] = bytes[byte..byte + 8].try_into().expect("eight bytes");
-        u64::from_le_bytes(word)
-    };
-    let mask = u64::MAX >> (64 - width);
-    if width <= 57 {
-        for (at, number) in numbers.iter_mut().enumerate() {
-            let bit = at * width;
-            *number = word_at(bit >> 3) >> (bit & 7) & mask;
+    let bytes = cursor.rest();
+    let packed_bytes = (count * width).div_ceil(8);
+    cursor.take(packed_bytes)?;
+    // The last word is read beyond the block's end: into what follows, or else into a copy.
+    let block_bytes = BLOCK * width / 8 + 8;
+    match bytes.get(..block_bytes) {
+        Some(block) => unpack(block, width, numbers),
+        None => {
+            let mut padded = [0u8; PADDED_BYTES];
+            padded[..packed_bytes].copy_from_slice(&bytes[..packed_bytes]);
+            unpack(&padded[..block_bytes], width, numbers);
         }
-        return;
     }
+    Ok(())
+}
+
+/// Unpacks 64 numbers of 1..=64 bits from their bytes and eight more.
+fn unpack(block: &[u8], width: usize, numbers: &mut [u64; BLOCK]) {
+    /// A kernel for each width, so that every shift is a constant.
+    macro_rules! by_width {
+        ($($width:literal)*) => {
+            match width {
+                $($width => unpack_narrow::<$width>(block, numbers),)*
+                _ => unpack_wide(block, width, numbers),
+            }
+        };
+    }
+    by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+}
+
+/// Eight numbers lie in as many bytes as each has bits, and begin with a byte.
+#[inline(never)]
+fn unpack_narrow<const WIDTH: usize>(block: &[u8], numbers: &mut [u64; BLOCK]) {
+    let mask = u64::MAX >> (64 - WIDTH);
+    for (at, eight) in numbers.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let bytes = &block[at * WIDTH..at * WIDTH + WIDTH + 8];
+        for (number, slot) in eight.iter_mut().enumerate() {
+            let bit = number * WIDTH;
+            *slot = word(bytes, bit >> 3) >> (bit & 7) & mask;
+        }
+    }
+}
+
+/// Any width: slower, and rare.
+fn unpack_wide(block: &[u8], width: usize, numbers: &mut [u64; BLOCK]) {
+    let mask = u64::MAX >> (64 - width);
     for (at, number) in numbers.iter_mut().enumerate() {
         let bit = at * width;
-        let byte = bit >> 3;
-        let nine = u128::from(word_at(byte)) | u128::from(bytes[byte + 8]) << 64;
-        *number = (nine >> (bit & 7)) as u64 & mask;
+        let (byte, shift) = (bit >> 3, bit & 7);
+        let low = word(block, byte) >> shift;
+        let high = if shift + width > 64 { u64::from(block[byte + 8]) << (64 - shift) } else { 0 };
+        *number = (low | high) & mask;
     }
+}
+
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 #[cfg(test)]

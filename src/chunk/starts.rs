@@ -1,5 +1,6 @@
 //! Columns of start timestamps: mostly one value, or a few for long stretches.
 
+use super::effort::Effort;
 use super::integers::{put_integers, take_integers};
 use crate::encoding::cursor::{Cursor, Malformed};
 use crate::encoding::varint::{put_i64, put_u64};
@@ -13,7 +14,7 @@ pub fn put_starts(out: &mut Vec<u8>, starts_ms: &[i64]) {
     let runs = || starts_ms.chunk_by(|a, b| a == b);
     if runs().count() > 1 + starts_ms.len() / 16 {
         out.push(INTEGERS);
-        put_integers(out, starts_ms);
+        put_integers(out, starts_ms, Effort::Fresh);
         return;
     }
     out.push(RUNS);

@@ -3,6 +3,7 @@
 //!
 //! Gaps and irregular times fall back to differences of differences.
 
+use super::effort::Effort;
 use super::integers::{offsets_bits, put_integers, put_offsets, take_integers, take_offsets};
 use crate::encoding::cursor::{Cursor, Malformed};
 use crate::encoding::varint::put_i64;
@@ -38,7 +39,7 @@ pub fn put_timestamps(out: &mut Vec<u8>, timestamps_ms: &[i64]) {
         return;
     }
     out.push(IRREGULAR);
-    put_integers(out, timestamps_ms);
+    put_integers(out, timestamps_ms, Effort::Fresh);
     if out.len() - start < 2 * grid_bytes {
         out.drain(start..start + grid_bytes);
     } else {

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::decimals::POWERS;
 use super::*;
 use crate::model::STALE_NAN_BITS;
 
@@ -7,13 +8,22 @@ fn bits(values: &[f64]) -> Vec<u64> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-fn round_trip(values: &[f64]) -> usize {
+fn encoded(values: &[f64], effort: Effort) -> Vec<u8> {
     let mut bytes = Vec::new();
-    put_floats(&mut bytes, values);
+    put_floats(&mut bytes, values, effort);
+    bytes
+}
+
+fn round_trip(values: &[f64], effort: Effort) -> usize {
+    let bytes = encoded(values, effort);
     let mut back = Vec::new();
     take_floats(&bytes, values.len(), &mut back).expect("own bytes");
     assert_eq!(bits(&back), bits(values));
     bytes.len()
+}
+
+fn effort() -> impl Strategy<Value = Effort> {
+    prop::sample::select(vec![Effort::Fresh, Effort::Merged])
 }
 
 /// Values as metrics have them, mixed with anything.
@@ -49,13 +59,14 @@ fn column() -> impl Strategy<Value = Vec<f64>> {
 proptest! {
     #[test]
     fn any_floats_come_back_to_the_bit(values in column()) {
-        round_trip(&values);
+        round_trip(&values, Effort::Fresh);
+        round_trip(&values, Effort::Merged);
     }
 
     #[test]
     fn any_bytes_are_floats_or_an_error(
         bytes in prop::collection::vec(any::<u8>(), 0..200),
-        codec in 0u8..4,
+        codec in 0u8..6,
         count in 0usize..2000,
     ) {
         let mut framed = vec![codec];
@@ -67,9 +78,13 @@ proptest! {
     }
 
     #[test]
-    fn damaged_bytes_are_floats_or_an_error(values in column(), at in any::<prop::sample::Index>(), with in any::<u8>()) {
-        let mut bytes = Vec::new();
-        put_floats(&mut bytes, &values);
+    fn damaged_bytes_are_floats_or_an_error(
+        values in column(),
+        at in any::<prop::sample::Index>(),
+        with in any::<u8>(),
+        effort in effort(),
+    ) {
+        let mut bytes = encoded(&values, effort);
         let at = at.index(bytes.len());
         bytes[at] ^= with;
         let mut back = Vec::new();
@@ -82,7 +97,7 @@ proptest! {
 fn every_kind_of_metric_takes_the_bytes_it_should() {
     let check = |name: &str, value_of: &dyn Fn(usize) -> f64, bytes_max: usize| {
         let values: Vec<f64> = (0..480).map(value_of).collect();
-        let bytes = round_trip(&values);
+        let bytes = round_trip(&values, Effort::Fresh);
         assert!(bytes <= bytes_max, "{name}: {bytes} bytes for 480 values");
     };
     let noise = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
@@ -94,4 +109,36 @@ fn every_kind_of_metric_takes_the_bytes_it_should() {
     check("pages of memory", &|i| ((1 << 20) + noise(i) % 256) as f64 * 4096.0, 560);
     check("stale in between", &|i| if i == 200 { f64::from_bits(STALE_NAN_BITS) } else { 7.0 }, 20);
     check("true doubles", &|i| (i as f64).sin(), 480 * 8 + 1);
+}
+
+#[test]
+fn merged_columns_take_fewer_bytes() {
+    let check = |name: &str, value_of: &dyn Fn(usize) -> f64, of_fresh: f64| {
+        let values: Vec<f64> = (0..1440).map(value_of).collect();
+        let fresh = round_trip(&values, Effort::Fresh);
+        let merged = round_trip(&values, Effort::Merged);
+        assert!(merged as f64 <= fresh as f64 * of_fresh, "{name}: {merged} bytes, {fresh} fresh");
+    };
+    let noise = |i: usize| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let rare = |i: usize| noise(i).leading_zeros() / 3;
+    let slow: Vec<u32> = (0..1440)
+        .scan(0, |sum, i| {
+            Some({
+                *sum += rare(i);
+                *sum
+            })
+        })
+        .collect();
+    let sum: Vec<f64> = (0..1440)
+        .scan(7.3, |sum, i| {
+            Some({
+                *sum += (noise(i) >> 12) as f64 * 1e-15;
+                *sum
+            })
+        })
+        .collect();
+    check("slow counter", &|i| f64::from(slow[i]), 0.8);
+    check("rare pages of memory", &|i| f64::from(1_000 + rare(i)) * 4096.0, 0.8);
+    check("sum of fractions", &|i| sum[i], 0.9);
+    check("single precision", &|i| f64::from((i as f32).sin()), 0.8);
 }

@@ -59,32 +59,38 @@ fn histogram() -> impl Strategy<Value = Histogram> {
 
 /// Runs of equal layout, as series have them.
 fn column() -> impl Strategy<Value = Vec<Histogram>> {
-    let run = (histogram(), 1usize..20, any::<i64>()).prop_map(|(first, len, step)| {
-        let mut run = vec![first; len];
-        for (at, histogram) in run.iter_mut().enumerate() {
-            histogram.sum = f64::from_bits(histogram.sum.to_bits().wrapping_add(at as u64));
-            if let Counts::Integer { count, positive_deltas, .. } = &mut histogram.counts {
-                *count = count.wrapping_add(at as u64);
-                positive_deltas
-                    .iter_mut()
-                    .for_each(|delta| *delta = delta.wrapping_add(step.wrapping_mul(at as i64)));
+    let run = (histogram(), prop_oneof![9 => 1usize..20, 1 => 100usize..400], any::<i64>()).prop_map(
+        |(first, len, step)| {
+            let mut run = vec![first; len];
+            for (at, histogram) in run.iter_mut().enumerate() {
+                histogram.sum = f64::from_bits(histogram.sum.to_bits().wrapping_add(at as u64));
+                if let Counts::Integer { count, positive_deltas, .. } = &mut histogram.counts {
+                    *count = count.wrapping_add(at as u64);
+                    positive_deltas
+                        .iter_mut()
+                        .for_each(|delta| *delta = delta.wrapping_add(step.wrapping_mul(at as i64)));
+                }
             }
-        }
-        run
-    });
+            run
+        },
+    );
     prop::collection::vec(run, 1..4).prop_map(|runs| runs.concat())
 }
 
-fn encoded(histograms: &[Histogram]) -> Vec<u8> {
+fn encoded(histograms: &[Histogram], effort: Effort) -> Vec<u8> {
     let mut bytes = Vec::new();
-    put_histograms(&mut bytes, histograms);
+    put_histograms(&mut bytes, histograms, effort);
     bytes
+}
+
+fn effort() -> impl Strategy<Value = Effort> {
+    prop::sample::select(vec![Effort::Fresh, Effort::Merged])
 }
 
 proptest! {
     #[test]
-    fn any_histograms_come_back_to_the_bit(histograms in column()) {
-        let bytes = encoded(&histograms);
+    fn any_histograms_come_back_to_the_bit(histograms in column(), effort in effort()) {
+        let bytes = encoded(&histograms, effort);
 
         let mut back = Vec::new();
         prop_assert_eq!(take_histograms(&bytes, histograms.len(), &mut back), Ok(()));
@@ -107,8 +113,9 @@ proptest! {
         histograms in column(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         count in 0usize..100,
+        effort in effort(),
     ) {
-        let mut bytes = encoded(&histograms);
+        let mut bytes = encoded(&histograms, effort);
         for (at, with) in damage {
             let at = at.index(bytes.len());
             bytes[at] ^= with;

@@ -13,10 +13,18 @@ pub const SUB_CHUNKS_MAX: usize = 16;
 
 const SEVERAL: u8 = 1;
 const STARTS: u8 = 2;
+const FAMILY: u8 = 4;
+
+/// Rows of a family of buckets, of which each but the first holds the differences to the one
+/// before: reading the last means decoding all. Further rows are the next family. Twice as many
+/// would save another fortieth of the bytes.
+pub const FAMILY_ROWS_MAX: u8 = 8;
 
 /// One sub-chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubChunk<'a> {
+    /// Its place in the record.
+    pub at: usize,
     pub samples: usize,
     /// Its first and last time; where a record has one sub-chunk only, its timestamps tell.
     pub bounds: Option<(i64, i64)>,
@@ -81,9 +89,19 @@ impl RecordBuilder {
         self.data.extend_from_slice(chunk.payload);
     }
 
-    pub fn finish(self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(2 + self.table.len() + self.data.len());
-        value.push(if self.chunks > 1 { SEVERAL } else { 0 } | if self.starts { STARTS } else { 0 });
+    /// About how much memory it holds.
+    pub fn heap_bytes(&self) -> usize {
+        self.table.capacity() + self.data.capacity()
+    }
+
+    /// The record. `family` is how many rows of its family are below, if it belongs to one.
+    pub fn finish(&self, family: Option<u8>) -> Vec<u8> {
+        let mut value = Vec::with_capacity(3 + self.table.len() + self.data.len());
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        value.push(
+            flag(self.chunks > 1, SEVERAL) | flag(self.starts, STARTS) | flag(family.is_some(), FAMILY),
+        );
+        value.extend(family);
         if self.chunks > 1 {
             put_u64(&mut value, self.chunks as u64);
         }
@@ -107,6 +125,15 @@ struct Entry {
     payload_len: Option<usize>,
 }
 
+/// How many rows of its family are below a record's row; `None` where it belongs to none.
+pub fn take_family(value: &[u8]) -> Result<Option<u8>, Malformed> {
+    match value {
+        [head, below, ..] if head & FAMILY != 0 && *below < FAMILY_ROWS_MAX => Ok(Some(*below)),
+        [head, ..] if head & FAMILY == 0 => Ok(None),
+        _ => Err(Malformed("a family of too many rows")),
+    }
+}
+
 /// Takes a record apart and gives its sub-chunks one by one.
 pub fn take_record<'a, E: From<Malformed>>(
     value: &'a [u8],
@@ -114,8 +141,12 @@ pub fn take_record<'a, E: From<Malformed>>(
 ) -> Result<(), E> {
     let mut cursor = Cursor::new(value);
     let head = cursor.u8()?;
-    if head & !(SEVERAL | STARTS) != 0 {
+    if head & !(SEVERAL | STARTS | FAMILY) != 0 {
         return Err(Malformed("unknown flag of a record").into());
+    }
+    if head & FAMILY != 0 {
+        // What it means is `take_family`'s.
+        cursor.u8()?;
     }
     let several = head & SEVERAL != 0;
     let chunks = if several { cursor.count(SUB_CHUNKS_MAX)? } else { 1 };
@@ -124,7 +155,7 @@ pub fn take_record<'a, E: From<Malformed>>(
     for entry in &mut entries[..chunks] {
         *entry = take_entry(&mut cursor, several, head & STARTS != 0, &mut last_ms)?;
     }
-    for entry in &entries[..chunks] {
+    for (at, entry) in entries[..chunks].iter().enumerate() {
         let inline = cursor.take(entry.inline_len)?;
         let starts = cursor.take(entry.starts_len)?;
         let payload = cursor.take(entry.payload_len.unwrap_or(cursor.len()))?;
@@ -132,7 +163,7 @@ pub fn take_record<'a, E: From<Malformed>>(
             0 => Times::Inline(inline),
             number => Times::Column { number, first_slot: entry.first_slot },
         };
-        each(SubChunk { samples: entry.samples, bounds: entry.bounds, times, starts, payload })?;
+        each(SubChunk { at, samples: entry.samples, bounds: entry.bounds, times, starts, payload })?;
     }
     Ok(cursor.end()?)
 }

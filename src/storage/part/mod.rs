@@ -1,9 +1,9 @@
 //! A part: sorted immutable rows of many series, the one run format of both tiers.
 //!
-//! Rows stand in the order (tenant, metric name, labels) and are numbered from 0: a row's number
-//! is its key, so that a contiguous stretch of rows is one scan. A part brings its own
-//! dictionaries, day index, timestamp columns and statistics; nothing outside it is needed to
-//! read it.
+//! Rows stand in the order (tenant, metric name, other labels, `le`) and are numbered from 0: a
+//! row's number is its key, so that a contiguous stretch of rows is one scan, and the buckets of a
+//! histogram are one. A part brings its own dictionaries, day index, timestamp columns and
+//! statistics; nothing outside it is needed to read it.
 //!
 //! Owns the bytes and what they mean. Where they are kept is a [`container`]'s business: SSTs of
 //! RocksDB locally, one object in a bucket. So are checksums: a container must notice flipped
@@ -13,7 +13,7 @@
 //!   [`error`]
 //! - the pieces: `keys`, `statistics` the header, `dictionary` symbols, `rows` row → labels and
 //!   time bounds, `index` label → rows, `columns` timestamps that rows share, `frames` the
-//!   sub-chunks of a row, `samples` decoding them, `exemplars`
+//!   sub-chunks of a row, `families` of buckets, `samples` decoding them, `exemplars`
 //! - the whole: [`writer`], [`reader`], `select` matchers → rows, `label_queries` names and values
 #![doc = include_str!("format.md")]
 
@@ -22,6 +22,7 @@ pub mod container;
 mod dictionary;
 pub mod error;
 mod exemplars;
+mod families;
 mod frames;
 mod index;
 mod keys;
@@ -37,9 +38,9 @@ pub mod writer;
 pub use container::{MemoryContainer, Section, SectionSink, SectionSource};
 pub use error::PartError;
 pub use reader::PartReader;
+pub use series::{LE, PartOptions, PartSeries, RowSamples, le_order};
 #[cfg(test)]
-pub use series::PartSummary;
-pub use series::{PartOptions, PartSeries, RowSamples};
+pub use series::{PartSummary, row_order};
 pub use writer::PartWriter;
 
 #[cfg(test)]

@@ -149,12 +149,12 @@ impl<S: SectionSource> PartReader<S> {
             let mut samples: Vec<RowSamples> = batch.iter().map(|_| RowSamples::default()).collect();
             if self.summary.float_samples > 0 {
                 self.scan_rows(Section::Floats, batch, &mut |at, value| {
-                    decoder.record(value, |d, times, chunk| d.floats(times, chunk, &mut samples[at]))
+                    decoder.float_record(batch[at], value, &mut samples[at])
                 })?;
             }
             if self.summary.histogram_samples > 0 {
                 self.scan_rows(Section::Histograms, batch, &mut |at, value| {
-                    decoder.record(value, |d, times, chunk| d.histograms(times, chunk, &mut samples[at]))
+                    decoder.histogram_record(value, &mut samples[at])
                 })?;
             }
             for (row, samples) in batch.iter().zip(samples).filter(|(_, samples)| !samples.is_empty()) {

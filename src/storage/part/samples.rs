@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::columns::{ColumnReader, Times, check_ascending};
 use super::container::{Section, SectionSource};
 use super::error::PartError;
-use super::frames::{SubChunk, take_record};
+use super::families::FamilyReader;
+use super::frames::{SubChunk, take_family, take_record};
 use super::series::RowSamples;
 use crate::chunk::floats::take_floats;
 use crate::chunk::histograms::{cells, take_histograms};
@@ -62,6 +63,7 @@ pub(super) struct Decoder<'a> {
     range: TimeRange,
     guard: &'a QueryGuard,
     columns: ColumnReader<'a>,
+    families: FamilyReader<'a>,
     inline: Vec<i64>,
     values: Vec<f64>,
     starts: Vec<i64>,
@@ -74,6 +76,7 @@ impl<'a> Decoder<'a> {
             range,
             guard,
             columns: ColumnReader::new(source, guard),
+            families: FamilyReader::new(source, range, guard),
             inline: Vec::new(),
             values: Vec::new(),
             starts: Vec::new(),
@@ -81,8 +84,35 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Decodes a record of floats of `row`.
+    pub(super) fn float_record(
+        &mut self,
+        row: u32,
+        value: &[u8],
+        samples: &mut RowSamples,
+    ) -> Result<(), RecordError> {
+        let family = take_family(value)?;
+        if let Some(below) = family {
+            self.families.enter(row, below)?;
+        }
+        let below = family.map(|below| (row, below));
+        self.record(value, |decoder, times, chunk| decoder.floats(times, chunk, below, samples))
+    }
+
+    /// Decodes a record of histograms.
+    pub(super) fn histogram_record(
+        &mut self,
+        value: &[u8],
+        samples: &mut RowSamples,
+    ) -> Result<(), RecordError> {
+        if take_family(value)?.is_some() {
+            return Err(Malformed("histograms in a family of buckets").into());
+        }
+        self.record(value, |decoder, times, chunk| decoder.histograms(times, chunk, samples))
+    }
+
     /// Gives the sub-chunks of a record that touch the range, with their timestamps.
-    pub(super) fn record(
+    fn record(
         &mut self,
         value: &[u8],
         mut each: impl FnMut(&mut Self, &[i64], &SubChunk<'_>) -> Result<(), RecordError>,
@@ -136,10 +166,12 @@ impl<'a> Decoder<'a> {
         start..end.max(start)
     }
 
-    pub(super) fn floats(
+    /// `below`: the row, and how many of its family are below it.
+    fn floats(
         &mut self,
         timestamps_ms: &[i64],
         chunk: &SubChunk<'_>,
+        below: Option<(u32, u8)>,
         samples: &mut RowSamples,
     ) -> Result<(), RecordError> {
         let slots = self.clip(timestamps_ms);
@@ -147,8 +179,18 @@ impl<'a> Decoder<'a> {
         let starts = self.starts(chunk)?;
         let sample_bytes = if starts || !samples.starts_ms.is_empty() { 24 } else { 16 };
         self.guard.reserve(slots.len() as u64 * sample_bytes)?;
-        self.values.clear();
-        take_floats(chunk.payload, chunk.samples, &mut self.values)?;
+        // Where all of it is wanted, it is decoded in its place.
+        let mut clipped = std::mem::take(&mut self.values);
+        clipped.clear();
+        let values = if slots.len() == chunk.samples { &mut samples.values } else { &mut clipped };
+        match below {
+            None => take_floats(chunk.payload, chunk.samples, values)?,
+            Some((row, below)) => self.families.take(row, below, chunk, values)?,
+        }
+        if slots.len() < chunk.samples {
+            samples.values.extend_from_slice(&clipped[slots.clone()]);
+        }
+        self.values = clipped;
         // The row's first sub-chunk is often its only one: then nothing is moved again.
         if starts {
             samples.starts_ms.resize(samples.timestamps_ms.len(), 0);
@@ -156,12 +198,11 @@ impl<'a> Decoder<'a> {
         } else if !samples.starts_ms.is_empty() {
             samples.starts_ms.resize(samples.timestamps_ms.len() + slots.len(), 0);
         }
-        samples.timestamps_ms.extend_from_slice(&timestamps_ms[slots.clone()]);
-        samples.values.extend_from_slice(&self.values[slots]);
+        samples.timestamps_ms.extend_from_slice(&timestamps_ms[slots]);
         Ok(())
     }
 
-    pub(super) fn histograms(
+    fn histograms(
         &mut self,
         timestamps_ms: &[i64],
         chunk: &SubChunk<'_>,

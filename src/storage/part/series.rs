@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::chunk::Effort;
 use crate::model::{Exemplar, Labels, TenantId};
 use crate::querier::HistogramPoint;
 
@@ -63,11 +64,13 @@ pub struct PartOptions {
     /// Bytes of timestamp columns the writer remembers to find equal ones. Beyond it timestamps
     /// are written inline.
     pub column_cache_bytes: usize,
+    /// How hard samples are compressed; with [`Effort::Merged`] buckets are stored as families.
+    pub effort: Effort,
 }
 
 impl Default for PartOptions {
     fn default() -> Self {
-        Self { sub_chunk_samples: 1_440, column_cache_bytes: 32 << 20 }
+        Self { sub_chunk_samples: 1_440, column_cache_bytes: 32 << 20, effort: Effort::Fresh }
     }
 }
 
@@ -114,8 +117,39 @@ impl PartSummary {
     }
 }
 
-/// The order of rows: tenant, metric name (none first), labels.
+/// The label that holds the upper bound of a classic histogram's bucket.
+pub const LE: &str = "le";
+
+/// The order of rows: tenant, metric name (none first), the labels but [`LE`], and that by its
+/// number: buckets of one histogram follow each other, lowest first.
 pub fn row_order(a: (&TenantId, &Labels), b: (&TenantId, &Labels)) -> Ordering {
     let names = || a.1.metric_name().cmp(&b.1.metric_name());
-    a.0.cmp(b.0).then_with(names).then_with(|| a.1.cmp(b.1))
+    let others = || not_le(a.1).cmp(not_le(b.1));
+    a.0.cmp(b.0).then_with(names).then_with(others).then_with(|| le_order(a.1.get(LE), b.1.get(LE)))
+}
+
+/// The labels that all buckets of a family have.
+pub fn not_le(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    labels.iter().filter(|(name, _)| *name != LE)
+}
+
+/// None first, then numbers, then other texts; of equal numbers the texts decide.
+pub fn le_order(a: Option<&str>, b: Option<&str>) -> Ordering {
+    if a == b {
+        return Ordering::Equal;
+    }
+    let key = |text: Option<&str>| text.map(|text| text.parse::<f64>().ok().filter(|le| !le.is_nan()));
+    let numbers = match (key(a), key(b)) {
+        (Some(Some(a)), Some(Some(b))) => a.total_cmp(&b),
+        (a, b) => rank(a).cmp(&rank(b)),
+    };
+    numbers.then_with(|| a.cmp(&b))
+}
+
+fn rank(le: Option<Option<f64>>) -> u8 {
+    match le {
+        None => 0,
+        Some(Some(_)) => 1,
+        Some(None) => 2,
+    }
 }

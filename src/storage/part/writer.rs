@@ -6,19 +6,24 @@
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 
 use super::columns::ColumnWriter;
 use super::container::{Section, SectionSink};
 use super::dictionary::SymbolTable;
 use super::error::PartError;
 use super::exemplars::{RECORD_EXEMPLARS, put_exemplars};
+use super::families::WaitingBucket;
 use super::frames::{NewSubChunk, RecordBuilder, SUB_CHUNKS_MAX};
 use super::index::IndexTable;
 use super::keys::{self, IndexKind};
 use super::rows::RowTable;
-use super::series::{PartOptions, PartSeries, PartSummary, SUB_CHUNK_SAMPLES_MAX, TenantRows, row_order};
+use super::series::{LE, PartOptions, PartSeries, PartSummary, SUB_CHUNK_SAMPLES_MAX, TenantRows, row_order};
 use super::statistics::encode_summary;
-use crate::chunk::floats::put_floats;
+use crate::chunk::Effort;
+use crate::chunk::decimals::Decimals;
+use crate::chunk::families::{can_be_lowest, put_differences};
+use crate::chunk::floats::{put_floats, put_floats_of};
 use crate::chunk::histograms::{CELLS_MAX, cells, put_histograms};
 use crate::chunk::starts::put_starts;
 use crate::model::time::DAY_MS;
@@ -46,6 +51,8 @@ pub struct PartWriter<'a> {
     rows: RowTable,
     index: IndexTable,
     columns: ColumnWriter,
+    /// The last row, if it is a bucket that the next may build on.
+    waiting: Option<WaitingBucket>,
     summary: PartSummary,
     days: BTreeSet<i64>,
     exemplar_days: BTreeSet<i64>,
@@ -64,6 +71,7 @@ impl<'a> PartWriter<'a> {
             symbols: SymbolTable::default(),
             rows: RowTable::default(),
             index: IndexTable::default(),
+            waiting: None,
             summary: PartSummary { min_ms: i64::MAX, max_ms: i64::MIN, ..PartSummary::default() },
             days: BTreeSet::new(),
             exemplar_days: BTreeSet::new(),
@@ -83,6 +91,7 @@ impl<'a> PartWriter<'a> {
             + self.rows.heap_bytes()
             + self.index.heap_bytes()
             + self.columns.heap_bytes()
+            + self.waiting.as_ref().map_or(0, WaitingBucket::heap_bytes)
     }
 
     /// Adds a series as the next row. Series come in the order of [`row_order`], each once. One
@@ -122,7 +131,8 @@ impl<'a> PartWriter<'a> {
     }
 
     /// Writes what was collected, the header last.
-    pub fn finish(self) -> Result<PartSummary, PartError> {
+    pub fn finish(mut self) -> Result<PartSummary, PartError> {
+        self.end_family()?;
         let Self { mut sink, symbols, rows, index, columns, mut summary, days, exemplar_days, .. } = self;
         summary.rows = rows.rows();
         summary.symbols = symbols.len() as u32;
@@ -177,9 +187,78 @@ impl<'a> PartWriter<'a> {
     }
 
     fn put_floats(&mut self, row: u32, series: &PartSeries) -> Result<(), PartError> {
-        let cuts = even_cuts(series.timestamps_ms.len(), self.options.sub_chunk_samples);
-        let payload = |from: usize, to: usize, out: &mut Vec<u8>| put_floats(out, &series.values[from..to]);
-        self.put_row(Section::Floats, row, &cuts, &series.timestamps_ms, &series.starts_ms, payload)
+        let stretches = even_stretches(series.timestamps_ms.len(), self.options.sub_chunk_samples);
+        let effort = self.options.effort;
+        let one_record = (1..=SUB_CHUNKS_MAX).contains(&stretches.len());
+        if effort == Effort::Merged && one_record && series.labels.get(LE).is_some() {
+            return self.put_bucket(row, series, &stretches);
+        }
+        self.end_family()?;
+        let times = (series.timestamps_ms.as_slice(), series.starts_ms.as_slice());
+        self.put_row(Section::Floats, row, &stretches, times, |stretch, out| {
+            put_floats(out, &series.values[stretch.clone()], effort);
+        })
+    }
+
+    /// Builds a bucket's record, of differences to the row before where those are smaller, and
+    /// lets it wait for the next row, which may build on it.
+    fn put_bucket(
+        &mut self,
+        row: u32,
+        series: &PartSeries,
+        stretches: &[Range<usize>],
+    ) -> Result<(), PartError> {
+        let effort = self.options.effort;
+        let decimals: Vec<Option<Decimals>> =
+            stretches.iter().map(|stretch| Decimals::of(&series.values[stretch.clone()])).collect();
+        let whole: Option<Vec<&Decimals>> =
+            decimals.iter().map(|column| column.as_ref().filter(|column| column.are_whole())).collect();
+        let waiting = self.waiting.take();
+        let base = waiting.as_ref().zip(whole).filter(|(base, whole)| base.makes_smaller(series, whole));
+        let times = (series.timestamps_ms.as_slice(), series.starts_ms.as_slice());
+        let mut columns = decimals.iter();
+        let mut can_carry = true;
+        let record = match &base {
+            Some((base, whole)) => {
+                let mut pairs = whole.iter().zip(&base.columns);
+                self.record(stretches, times, |_, out| {
+                    let (column, below) = pairs.next().expect("a column per stretch");
+                    put_differences(out, column, below, effort);
+                })?
+            }
+            None => self.record(stretches, times, |stretch, out| {
+                let column = columns.next().expect("a column per stretch").as_ref();
+                put_floats_of(out, &series.values[stretch.clone()], column, effort);
+                can_carry &= can_be_lowest(out);
+            })?,
+        };
+        let below = base.as_ref().map_or(0, |(base, _)| base.below + 1);
+        if let Some(waiting) = &waiting {
+            self.sink.put(Section::Floats, &keys::record(waiting.row, 0), &waiting.finish(below > 0))?;
+        }
+        if !can_carry {
+            return self.sink.put(Section::Floats, &keys::record(row, 0), &record.finish(None));
+        }
+        self.waiting = Some(WaitingBucket {
+            row,
+            tenant: series.tenant.clone(),
+            labels: series.labels.clone(),
+            timestamps_ms: series.timestamps_ms.clone(),
+            columns: decimals.into_iter().flatten().collect(),
+            below,
+            record,
+        });
+        Ok(())
+    }
+
+    /// Writes the bucket that waits for a next one.
+    fn end_family(&mut self) -> Result<(), PartError> {
+        match self.waiting.take() {
+            Some(waiting) => {
+                self.sink.put(Section::Floats, &keys::record(waiting.row, 0), &waiting.finish(false))
+            }
+            None => Ok(()),
+        }
     }
 
     fn put_histograms(
@@ -192,51 +271,57 @@ impl<'a> PartWriter<'a> {
         if starts_ms.iter().all(|start_ms| *start_ms == 0) {
             starts_ms.clear();
         }
-        let cuts = histogram_cuts(points, self.options.sub_chunk_samples);
-        let payload = |from: usize, to: usize, out: &mut Vec<u8>| {
-            put_histograms(out, points[from..to].iter().map(|point| &*point.histogram));
-        };
-        self.put_row(Section::Histograms, row, &cuts, timestamps_ms, &starts_ms, payload)
+        let stretches = histogram_stretches(points, self.options.sub_chunk_samples);
+        let effort = self.options.effort;
+        self.put_row(Section::Histograms, row, &stretches, (timestamps_ms, &starts_ms), |stretch, out| {
+            put_histograms(out, points[stretch.clone()].iter().map(|point| &*point.histogram), effort);
+        })
     }
 
-    /// Writes the records of a row; `cuts` are the ends of its sub-chunks.
+    /// Writes the records of a row.
     fn put_row(
         &mut self,
         section: Section,
         row: u32,
-        cuts: &[usize],
-        timestamps_ms: &[i64],
-        starts_ms: &[i64],
-        put_payload: impl Fn(usize, usize, &mut Vec<u8>),
+        stretches: &[Range<usize>],
+        times: (&[i64], &[i64]),
+        mut put_payload: impl FnMut(&Range<usize>, &mut Vec<u8>),
     ) -> Result<(), PartError> {
-        let (mut payload, mut starts) = (Vec::new(), Vec::new());
-        let mut from = 0;
-        for (number, ends) in cuts.chunks(SUB_CHUNKS_MAX).enumerate() {
+        for (number, stretches) in stretches.chunks(SUB_CHUNKS_MAX).enumerate() {
             let number =
                 u16::try_from(number).map_err(|_| PartError::Full("more than 2^16 records of a row"))?;
-            let record_starts = starts_ms.get(from..ends[ends.len() - 1]).unwrap_or(&[]);
-            let has_starts = record_starts.iter().any(|start_ms| *start_ms != 0);
-            let mut record = RecordBuilder::new(ends.len(), has_starts);
-            for to in ends {
-                let times = self.columns.place(&mut self.sink, &timestamps_ms[from..*to])?;
-                payload.clear();
-                put_payload(from, *to, &mut payload);
-                starts.clear();
-                if has_starts && starts_ms[from..*to].iter().any(|start_ms| *start_ms != 0) {
-                    put_starts(&mut starts, &starts_ms[from..*to]);
-                }
-                let chunk = NewSubChunk {
-                    timestamps_ms: &timestamps_ms[from..*to],
-                    times,
-                    starts: &starts,
-                    payload: &payload,
-                };
-                record.push(&chunk);
-                from = *to;
-            }
-            self.sink.put(section, &keys::record(row, number), &record.finish())?;
+            let record = self.record(stretches, times, &mut put_payload)?;
+            self.sink.put(section, &keys::record(row, number), &record.finish(None))?;
         }
         Ok(())
+    }
+
+    /// Builds a record with a sub-chunk for each stretch of a row's timestamps and, where it has
+    /// them, start timestamps.
+    fn record(
+        &mut self,
+        stretches: &[Range<usize>],
+        (timestamps_ms, starts_ms): (&[i64], &[i64]),
+        mut put_payload: impl FnMut(&Range<usize>, &mut Vec<u8>),
+    ) -> Result<RecordBuilder, PartError> {
+        let (mut payload, mut starts) = (Vec::new(), Vec::new());
+        let any_start = |stretch: &Range<usize>| {
+            starts_ms.get(stretch.clone()).is_some_and(|starts_ms| starts_ms.iter().any(|start| *start != 0))
+        };
+        let has_starts = stretches.iter().any(any_start);
+        let mut record = RecordBuilder::new(stretches.len(), has_starts);
+        for stretch in stretches {
+            let timestamps_ms = &timestamps_ms[stretch.clone()];
+            let times = self.columns.place(&mut self.sink, timestamps_ms)?;
+            payload.clear();
+            put_payload(stretch, &mut payload);
+            starts.clear();
+            if any_start(stretch) {
+                put_starts(&mut starts, &starts_ms[stretch.clone()]);
+            }
+            record.push(&NewSubChunk { timestamps_ms, times, starts: &starts, payload: &payload });
+        }
+        Ok(record)
     }
 
     fn put_exemplars(&mut self, row: u32, exemplars: &[Exemplar]) -> Result<(), PartError> {
@@ -284,30 +369,28 @@ fn check_series(series: &PartSeries) -> Result<(), PartError> {
     Ok(())
 }
 
-/// Ends of stretches of about equal length, none longer than `most`.
-fn even_cuts(len: usize, most: usize) -> Vec<usize> {
+/// Stretches of about equal length, none longer than `most`.
+fn even_stretches(len: usize, most: usize) -> Vec<Range<usize>> {
     let stretches = len.div_ceil(most);
-    (1..=stretches).map(|at| len * at / stretches).collect()
+    (0..stretches).map(|at| len * at / stretches..len * (at + 1) / stretches).collect()
 }
 
-/// As [`even_cuts`], and none with more cells than a column may have.
-fn histogram_cuts(points: &[HistogramPoint], most: usize) -> Vec<usize> {
-    let mut cuts = Vec::new();
-    let mut from = 0;
-    for to in even_cuts(points.len(), most) {
-        let mut total = 0;
-        for (at, point) in points.iter().enumerate().take(to).skip(from) {
-            let cells = cells(&point.histogram);
+/// As [`even_stretches`], and none with more cells than a column may have.
+fn histogram_stretches(points: &[HistogramPoint], most: usize) -> Vec<Range<usize>> {
+    let mut stretches = Vec::new();
+    for even in even_stretches(points.len(), most) {
+        let (mut from, mut total) = (even.start, 0);
+        for at in even.clone() {
+            let cells = cells(&points[at].histogram);
             if total > 0 && total + cells > CELLS_MAX {
-                cuts.push(at);
-                total = 0;
+                stretches.push(from..at);
+                (from, total) = (at, 0);
             }
             total += cells;
         }
-        cuts.push(to);
-        from = to;
+        stretches.push(from..even.end);
     }
-    cuts
+    stretches
 }
 
 /// Days of ascending timestamps, each once.

@@ -121,7 +121,9 @@ impl Client {
     pub fn snapshot(&self, skip_head: bool) -> Result<String, String> {
         let response = self.post(&format!("/api/v1/admin/tsdb/snapshot?skip_head={skip_head}"), &[], &[])?;
         match response.status {
-            200 => Ok(response.json()["data"]["name"].as_str().ok_or("a snapshot without a name")?.to_owned()),
+            200 => {
+                Ok(response.json()["data"]["name"].as_str().ok_or("a snapshot without a name")?.to_owned())
+            }
             status => Err(format!("snapshot: status {status}, {:.300}", response.text())),
         }
     }

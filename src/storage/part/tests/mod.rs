@@ -1,12 +1,14 @@
 //! The part as a whole: random series in, the same out, and every question answered as a plain
 //! walk over the series would.
 
+mod families;
 mod model;
 mod rounds;
 
 use model::{Random, labels, series};
 
 use super::*;
+use crate::chunk::Effort;
 use crate::model::{MatchOp, Matcher, TenantId, TimeRange, time::DAY_MS};
 use crate::querier::QueryGuard;
 

@@ -69,6 +69,10 @@ pub fn series(random: &mut Random) -> Vec<PartSeries> {
     let targets: Vec<Vec<i64>> = (0..1 + random.below(4)).map(|_| times(random)).collect();
     let count = random.below(200);
     let mut all: Vec<PartSeries> = (0..count).map(|_| one(random, &targets)).collect();
+    for number in 0..random.below(4) {
+        let timestamps_ms = stretch(random, &targets);
+        all.extend(family(random, number, &timestamps_ms));
+    }
     all.sort_by(|a, b| row_order((&a.tenant, &a.labels), (&b.tenant, &b.labels)));
     all.dedup_by(|a, b| (&a.tenant, &a.labels) == (&b.tenant, &b.labels));
     all.retain(|one| {
@@ -111,6 +115,30 @@ fn one(random: &mut Random, targets: &[Vec<i64>]) -> PartSeries {
         one.exemplars = times.into_iter().map(|timestamp_ms| exemplar(random, timestamp_ms)).collect();
     }
     one
+}
+
+/// Buckets of a histogram: mostly of equal times and growing, now and then stale or started anew.
+fn family(random: &mut Random, number: usize, timestamps_ms: &[i64]) -> Vec<PartSeries> {
+    let tenant = TenantId::parse(random.pick(&TENANTS)).expect("a good name");
+    let mut below = vec![0.0; timestamps_ms.len()];
+    let mut bucket = |le: usize| {
+        let le = if le == 0 { "+Inf".to_owned() } else { format!("{}", le as f64 / 4.0) };
+        let name = format!("family_{number}");
+        let labels = labels(&[("__name__", &name), ("job", "x"), ("le", &le), ("path", "/a")]);
+        let mut one = PartSeries::new(tenant.clone(), labels);
+        let mut total = 0.0;
+        for (timestamp_ms, below) in timestamps_ms.iter().zip(&mut below) {
+            total = if random.one_in(200) { 0.0 } else { total + random.below(4) as f64 };
+            *below += total;
+            if random.one_in(400) {
+                continue;
+            }
+            one.timestamps_ms.push(*timestamp_ms);
+            one.values.push(if random.one_in(100) { stale_nan() } else { *below });
+        }
+        one
+    };
+    (0..24).map(&mut bucket).filter(|one| !one.timestamps_ms.is_empty()).collect()
 }
 
 /// A target's times, or a stretch of them, or some of nobody else's.

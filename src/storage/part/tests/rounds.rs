@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::super::*;
 use super::model::{NAMES, Random, TENANTS, matchers, range, series};
 use super::written;
+use crate::chunk::Effort;
 use crate::model::time::DAY_MS;
 use crate::model::{Labels, Matcher, TenantId, TimeRange};
 use crate::querier::{HistogramPoint, QueryGuard};
@@ -18,6 +19,7 @@ pub fn fuzz_round(seed: u64) {
     let options = PartOptions {
         sub_chunk_samples: random.pick(&[1, 3, 17, 120, 1440]),
         column_cache_bytes: random.pick(&[0, 1_000, 1 << 20]),
+        effort: random.pick(&[Effort::Fresh, Effort::Merged]),
     };
     let (container, summary) = written(&all, options);
     let reader =
@@ -172,8 +174,9 @@ fn check_questions(
 /// panic and no memory without bound.
 pub fn damage_round(seed: u64) {
     let mut random = Random::new(seed ^ 0xdead);
+    let effort = random.pick(&[Effort::Fresh, Effort::Merged]);
     let all = series(&mut random);
-    let (whole, _) = written(&all, PartOptions { sub_chunk_samples: 50, ..PartOptions::default() });
+    let (whole, _) = written(&all, PartOptions { sub_chunk_samples: 50, effort, ..PartOptions::default() });
     for _ in 0..6 {
         let mut damaged = whole.clone();
         let rows = damaged.rows_mut().count();
