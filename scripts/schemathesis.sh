@@ -49,9 +49,11 @@ cat > "$folder/schemathesis.toml" <<'TOML'
 not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503]
 TOML
 
-# Quitting would end the run, and a live stream has no end.
+# Quitting would end the run, and a live stream has no end. Run in the folder, for what it leaves behind.
+hooks=$PWD/scripts/schemathesis_hooks.py
 status=0
-SCHEMATHESIS_HOOKS=scripts/schemathesis_hooks.py "$tools/bin/st" --config-file "$folder/schemathesis.toml" run "http://127.0.0.1:$port/api/v1/openapi.yaml" \
+cd "$folder"
+SCHEMATHESIS_HOOKS=$hooks "$tools/bin/st" --config-file schemathesis.toml run "http://127.0.0.1:$port/api/v1/openapi.yaml" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     --exclude-path /-/quit --exclude-path /api/v1/notifications/live \
     --header 'X-Scope-OrgID: fuzz' --phases examples,coverage,fuzzing --continue-on-failure \

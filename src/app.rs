@@ -13,9 +13,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::memory::MemoryBudget;
 use crate::model::regex::RegexError;
+use crate::promql::syntax::{ParseOptions, parse_selector};
 use crate::promql::{Engine, EngineOptions};
 use crate::server::active_queries::ActiveQueries;
 use crate::server::auth::Door;
@@ -24,7 +25,7 @@ use crate::server::live_file::LiveFile;
 use crate::server::notifications::Board;
 use crate::server::query_pool::{QueryPool, QueryPoolOptions};
 use crate::server::{Listener, MemoryShares, ServerState, Shared, router};
-use crate::storage::{AppendError, Readiness, Storage, StorageError, StorageOptions};
+use crate::storage::{AppendError, Readiness, RetentionRule, Storage, StorageError, StorageOptions};
 use crate::telemetry::Metrics;
 
 /// How long requests in flight may take to finish.
@@ -49,6 +50,8 @@ pub enum AppError {
     WebFile(String),
     #[error("--limits.file: {0}")]
     LimitsFile(String),
+    #[error("retention: {selector}: {why}")]
+    Retention { selector: String, why: String },
     #[error("listen for signals: {0}")]
     Signals(#[source] std::io::Error),
 }
@@ -161,7 +164,7 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
     let limits = LiveFile::open(config.limits_file.as_deref(), limits::load).map_err(AppError::LimitsFile)?;
     let limits = Arc::new(limits);
     let memory = MemoryShares::of(MemoryBudget::new("process", config.memory_limit_bytes));
-    let storage = Storage::open(storage_options(&config, Arc::clone(&clock)))
+    let storage = Storage::open(storage_options(&config, Arc::clone(&clock))?)
         .map_err(|source| AppError::Storage { path: config.storage.path.clone(), source })?;
     storage.limit_series(limits::series_limit(&limits));
     let queries = QueryPool::start(
@@ -206,10 +209,12 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
 /// [`MemoryShares`]), the rest is for what nobody leases.
 const HEAD_PERCENT: u64 = 40;
 const CACHE_PERCENT: u64 = 5;
+const MERGE_PERCENT: u64 = 5;
 
-fn storage_options(config: &Config, clock: Arc<dyn Clock>) -> StorageOptions {
+fn storage_options(config: &Config, clock: Arc<dyn Clock>) -> Result<StorageOptions, AppError> {
     let percent = |percent: u64| config.memory_limit_bytes / 100 * percent;
-    StorageOptions {
+    let size = config.storage.retention_bytes_max;
+    Ok(StorageOptions {
         path: config.storage.path.clone(),
         retention_ms: config.storage.retention_ms,
         clock,
@@ -218,7 +223,22 @@ fn storage_options(config: &Config, clock: Arc<dyn Clock>) -> StorageOptions {
         epoch_age_max_ms: config.storage.epoch_age_max_ms,
         epoch_log_bytes_max: config.storage.epoch_log_bytes_max,
         log_file_bytes: config.storage.log_file_bytes,
-    }
+        retention_bytes_max: (size > 0).then_some(size),
+        retention_rules: retention_rules(config)?,
+        merge_grace_ms: i64::try_from(config.storage.merge_grace.as_millis()).unwrap_or(i64::MAX),
+        merge_gathered_bytes_max: percent(MERGE_PERCENT),
+    })
+}
+
+/// Storage knows matchers, not the language that they are written in.
+fn retention_rules(config: &Config) -> Result<Vec<RetentionRule>, AppError> {
+    let compile = |rule: &config::RetentionRule| {
+        let matchers = parse_selector(&rule.selector, &ParseOptions::default());
+        let refuse = |e: String| AppError::Retention { selector: rule.selector.clone(), why: e };
+        let matchers = matchers.map_err(|e| refuse(e.to_string()))?;
+        Ok(RetentionRule { tenant: rule.tenant.clone(), matchers, keep_ms: rule.keep_ms })
+    };
+    config.storage.retention_rules.iter().map(compile).collect()
 }
 
 /// Says where Prometheus and Grafana should point.

@@ -13,7 +13,7 @@
 //!                         └────────────┐      ┌──────────────┘
 //!                                   storage::Storage
 //!                                          │
-//!              head · log · part · local (RocksDB) · flush · replay
+//!         head · log · part · local (RocksDB) · flush · merge · replay
 //! ```
 //!
 //! Every protocol turns into one [`model::SeriesBatch`]; every reader asks one
@@ -74,6 +74,20 @@
 //! A failed sync ends the process: what the disk holds is unknown then, and a retry would hide it.
 //! A torn frame is tolerated at the end of the newest log file only; anywhere else a bad checksum
 //! is an error that names the file, and nothing is skipped.
+//!
+//! ## Parts grow together, and what is deleted goes
+//!
+//! A flush makes a part per recent window of two hours, and one late part for whatever is older. When
+//! a window is over its parts become one, when a day is over its windows do; late parts are split
+//! along the days. A pure planner says what is due, an executor reads the inputs as one sorted stream
+//! through the join and writes the output like a flush: files, ingestion, one catalogue batch that
+//! names the new and no longer the old, swap of the view. Inputs are dropped when the last reader lets
+//! go. Merges have a thread of their own that steps aside for flushes and for the log.
+//!
+//! A deletion hides at once what stood in the log up to then; merges leave it out, and when nothing
+//! that it meant is left its tombstone goes. What is written again afterwards is newer, and stays.
+//! Retention hides by age, for all or by rules, and drops whole parts by age and by size. Writes are
+//! refused while the disk still has a reserve, which flushes, merges and retention may use.
 //!
 //! ## Identity and the join
 //!

@@ -4,6 +4,7 @@
 //! environment, file and defaults into texts that know where they came from. [`value`] reads one
 //! text as one kind of value. [`machine`] finds the default of the memory limit. This file turns
 //! the texts into [`Config`], once, at start; nothing reads a setting by name after that.
+//! [`retention_rules`] is the one setting that is a list.
 //! [`web_file`] and [`limits_file`] are what the files behind two of the settings may say; those are
 //! read again while the server runs.
 //!
@@ -11,6 +12,7 @@
 
 pub mod limits_file;
 pub mod machine;
+pub mod retention_rules;
 pub mod source;
 pub mod table;
 pub mod value;
@@ -20,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use retention_rules::RetentionRule;
 pub use source::{ConfigError, Effective, Flags, Origin};
 
 use source::Raw;
@@ -67,6 +70,10 @@ pub struct Storage {
     pub epoch_age_max_ms: i64,
     pub epoch_log_bytes_max: u64,
     pub log_file_bytes: u64,
+    /// 0: without limit.
+    pub retention_bytes_max: u64,
+    pub retention_rules: Vec<RetentionRule>,
+    pub merge_grace: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -149,6 +156,9 @@ impl Config {
                 epoch_age_max_ms: raw.get("storage.epoch-max-age", value::epoch_age_ms)?,
                 epoch_log_bytes_max: raw.get("storage.epoch-max-bytes", value::log_bytes)?,
                 log_file_bytes: raw.get("storage.log-file-bytes", value::log_bytes)?,
+                retention_bytes_max: raw.get("storage.retention.size", value::bytes)?,
+                retention_rules: raw.get("retention", retention_rules::parse)?,
+                merge_grace: raw.get("storage.merge-grace", value::duration)?,
             },
             remote_write: RemoteWrite {
                 body_bytes_max: raw.get("remote-write.max-body-bytes", value::positive_bytes)?,

@@ -8,7 +8,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+use super::retention_rules::{self, RawRule};
 use super::table::{self, CONFIG_FILE, SETTINGS, Setting};
+
+/// The one setting that is a list in the file.
+const RETENTION: &str = "retention";
 
 /// What the command line gave.
 #[derive(Clone, Debug, Default)]
@@ -183,7 +189,7 @@ fn parse_file(path: &str, text: &str) -> Result<Values, ConfigError> {
     if super::is_blank_yaml(text) {
         return Ok(values);
     }
-    let pairs: BTreeMap<String, String> = serde_saphyr::from_str(text)
+    let FileMap(pairs) = serde_saphyr::from_str(text)
         .map_err(|e| ConfigError::Yaml { path: path.to_owned(), message: e.to_string() })?;
     for (key, text) in pairs {
         let setting = table::find(&key)
@@ -191,4 +197,36 @@ fn parse_file(path: &str, text: &str) -> Result<Values, ConfigError> {
         set(&mut values, setting, text, Origin::File { key, path: path.to_owned() })?;
     }
     Ok(values)
+}
+
+/// The file's keys with their texts, as they are written; of the one list, as JSON.
+struct FileMap(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for FileMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FileVisitor)
+    }
+}
+
+struct FileVisitor;
+
+impl<'de> Visitor<'de> for FileVisitor {
+    type Value = FileMap;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of settings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FileMap, A::Error> {
+        let mut pairs = BTreeMap::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let text = if key == RETENTION {
+                retention_rules::text_of(&map.next_value::<Vec<RawRule>>()?)
+            } else {
+                map.next_value::<String>()?
+            };
+            pairs.insert(key, text);
+        }
+        Ok(FileMap(pairs))
+    }
 }

@@ -154,6 +154,16 @@ pub const SETTINGS: &[Setting] = &[
                three times as much memory",
     },
     Setting {
+        name: "retention",
+        aliases: &[],
+        default: "",
+        value: "RULES",
+        expected: "a list such as [{match: '{__name__=~\"debug_.*\"}', for: 3d}], of ages from 1h to 100y",
+        help: "Series that are kept for less long than the rest: a YAML list of a selector (match), an age \
+               (for) and perhaps a tenant. Of several that match, the shortest counts. What is too old is \
+               hidden at once and erased by merges",
+    },
+    Setting {
         name: "shutdown.drain-delay",
         aliases: &[],
         default: "1s",
@@ -189,6 +199,15 @@ pub const SETTINGS: &[Setting] = &[
                the series in it",
     },
     Setting {
+        name: "storage.merge-grace",
+        aliases: &[],
+        default: "10m",
+        value: "DURATION",
+        expected: "a duration such as 0s or 10m",
+        help: "How long after the end of two hours, or of a day, their parts are merged. Longer waits for \
+               samples that come late, which would be merged once more, and keeps more small parts",
+    },
+    Setting {
         name: "storage.path",
         aliases: &["storage.tsdb.path"],
         default: "./data",
@@ -204,6 +223,15 @@ pub const SETTINGS: &[Setting] = &[
         expected: "a duration from 1h to 100y such as 15d or 1y",
         help: "How long samples are kept; older ones are refused and deleted, newer ones are accepted in \
                any order. Disk use grows with it",
+    },
+    Setting {
+        name: "storage.retention.size",
+        aliases: &["storage.tsdb.retention.size"],
+        default: "0",
+        value: "BYTES",
+        expected: "bytes such as 500GB; 0 sets no limit",
+        help: "Most bytes that parts and log may take together: beyond it the oldest parts are deleted, a \
+               day at a time. Leave room on the disk for a merge of a day beside it",
     },
     Setting {
         name: "tenancy.enabled",

@@ -86,6 +86,29 @@ fn the_file_may_be_named_by_the_environment_and_may_be_empty() {
 }
 
 #[test]
+fn retention_rules_are_a_list_in_the_file_and_a_text_elsewhere() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let path = folder.path().join("onggi.yml");
+    let yaml = "query.max-samples: 1000\nretention:\n  - match: '{__name__=~\"debug_.*\"}'\n    for: 3d\n";
+    std::fs::write(&path, yaml).expect("write file");
+    let given = Flags { config_file: Some(path.to_string_lossy().into_owned()), ..Flags::default() };
+
+    let from_file = Config::load(&given, []).expect("valid");
+    let text = r#"[{"match":"{__name__=~\"debug_.*\"}","for":"3d"}]"#;
+    let from_flag = Config::load(&flags(&[("retention", text)]), []).expect("valid");
+
+    assert_eq!(from_file.storage.retention_rules.len(), 1);
+    assert_eq!(from_file.storage.retention_rules, from_flag.storage.retention_rules);
+    assert_eq!(from_file.query.samples_max, 1000);
+    let text_of = |config: &Config| {
+        config.effective.iter().find(|e| e.name == "retention").expect("known").value.clone()
+    };
+    assert_eq!(text_of(&from_file), text_of(&from_flag));
+    let refused = refusal(&flags(&[("retention", "[{match: up, for: 1s}]")]), &[]);
+    assert!(refused.contains("--retention") && refused.contains("1s"), "{refused}");
+}
+
+#[test]
 fn prometheus_names_are_the_same_settings() {
     let given = flags(&[("storage.tsdb.path", "/var/x"), ("storage.tsdb.retention.time", "100y")]);
     let config = Config::load(&given, []).expect("valid");

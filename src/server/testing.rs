@@ -77,6 +77,10 @@ impl TestServer {
             epoch_age_max_ms: i64::MAX,
             epoch_log_bytes_max: 64 << 20,
             log_file_bytes: 16 << 20,
+            retention_bytes_max: None,
+            retention_rules: Vec::new(),
+            merge_grace_ms: i64::MAX,
+            merge_gathered_bytes_max: 16 << 20,
         })
         .expect("storage opens");
         let metrics = Arc::new(Metrics::new());

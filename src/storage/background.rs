@@ -1,4 +1,4 @@
-//! The background thread: replays the log, then seals, flushes and applies retention.
+//! The background thread: replays the log, then seals and flushes.
 //!
 //! One thread, so that epochs are flushed in order and coverage of the log stays a prefix. What is
 //! due is decided by pure functions; errors leave everything readable and are tried again.
@@ -15,15 +15,11 @@ use tracing::{error, info, warn};
 use super::engine::Engine;
 use super::error::{AppendError, StorageError};
 use super::flush;
-use super::local::CatalogueBatch;
 use super::log::LogFileEntry;
 use super::replay::{self, Replayed};
-use super::retention;
 
 /// How often the thread looks whether something is due.
 const TICK: Duration = Duration::from_millis(200);
-/// Retention is looked at this often.
-const RETENTION_PERIOD: Duration = Duration::from_secs(60);
 /// A flush that failed is tried again after this long.
 const RETRY_PERIOD: Duration = Duration::from_secs(5);
 /// A quarter of the head's memory seals the open epoch: the others may be in flush meanwhile.
@@ -100,7 +96,6 @@ fn answer_requests(requests: &Receiver<Request>, answer: &Result<(), AppendError
 }
 
 fn run(engine: &Engine, requests: &Receiver<Request>) {
-    let mut retention_due = Instant::now();
     let mut flush_due = Instant::now();
     loop {
         match requests.recv_timeout(TICK) {
@@ -114,25 +109,19 @@ fn run(engine: &Engine, requests: &Receiver<Request>) {
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
+        engine.look_at_disk();
         if Instant::now() >= flush_due
             && let Err(error) = seal_if_due(engine).and_then(|()| flush_sealed(engine))
         {
             warn!(%error, "flush failed, it is tried again; nothing is lost");
             flush_due = Instant::now() + RETRY_PERIOD;
         }
-        if Instant::now() >= retention_due {
-            if let Err(error) = apply_retention(engine) {
-                warn!(%error, "retention failed, it is tried again");
-            }
-            retention_due = Instant::now() + RETENTION_PERIOD;
-        }
     }
 }
 
 fn settle(engine: &Engine) -> Result<(), StorageError> {
     engine.seal()?;
-    flush_sealed(engine)?;
-    apply_retention(engine)
+    flush_sealed(engine)
 }
 
 /// What a decision to seal depends on.
@@ -141,6 +130,8 @@ struct EpochFacts {
     age_ms: i64,
     bytes: u64,
     log_bytes: u64,
+    /// Writes are refused for want of room: as a part the samples take less of it.
+    disk_low: bool,
 }
 
 /// Why the open epoch should end now, if it should.
@@ -151,6 +142,8 @@ fn seal_reason(facts: EpochFacts, limits: EpochFacts) -> Option<&'static str> {
         Some("log size")
     } else if facts.age_ms >= limits.age_ms {
         Some("age")
+    } else if facts.disk_low && facts.log_bytes > 0 {
+        Some("disk")
     } else {
         None
     }
@@ -162,11 +155,13 @@ fn seal_if_due(engine: &Engine) -> Result<(), StorageError> {
         age_ms: engine.clock.now_ms().saturating_sub(epoch.opened_ms),
         bytes: epoch.bytes(),
         log_bytes: engine.log.counters().figures().frame_bytes - epoch.opened_log_bytes,
+        disk_low: engine.is_disk_low(),
     };
     let limits = EpochFacts {
         age_ms: engine.options.epoch_age_max_ms,
         bytes: engine.options.head_bytes_max / EPOCH_SHARE_OF_HEAD,
         log_bytes: engine.options.epoch_log_bytes_max,
+        disk_low: true,
     };
     if let Some(reason) = seal_reason(facts, limits).filter(|_| !epoch.is_idle()) {
         info!(epoch = epoch.number, reason, samples = epoch.samples(), bytes = epoch.bytes(), "epoch sealed");
@@ -178,7 +173,9 @@ fn seal_if_due(engine: &Engine) -> Result<(), StorageError> {
 fn flush_sealed(engine: &Engine) -> Result<(), StorageError> {
     let Some(sealed) = engine.sealed() else { return Ok(()) };
     let began = Instant::now();
+    engine.is_flushing.store(true, Ordering::Relaxed);
     let result = flush::flush(engine, &sealed);
+    engine.is_flushing.store(false, Ordering::Relaxed);
     let counters = &engine.counters;
     counters.flush_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
     match &result {
@@ -188,33 +185,24 @@ fn flush_sealed(engine: &Engine) -> Result<(), StorageError> {
     result
 }
 
-/// Drops parts that hold only what is too old.
-fn apply_retention(engine: &Engine) -> Result<(), StorageError> {
-    let entries: Vec<_> = engine.view.load().parts.iter().map(|part| part.entry.clone()).collect();
-    let dead = retention::expired(&entries, engine.oldest_ms());
-    if dead.is_empty() {
-        return Ok(());
-    }
-    engine.database.commit(&CatalogueBatch { dead: dead.clone(), ..CatalogueBatch::default() })?;
-    engine.remove_parts(&dead);
-    engine.counters.parts_expired.fetch_add(dead.len() as u64, Ordering::Relaxed);
-    info!(parts = dead.len(), "parts beyond retention dropped");
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_epoch_is_sealed_by_memory_log_size_or_age() {
-        let limits = EpochFacts { age_ms: 100, bytes: 100, log_bytes: 100 };
+        let limits = EpochFacts { age_ms: 100, bytes: 100, log_bytes: 100, disk_low: true };
+        let seal = |age_ms, bytes, log_bytes, disk_low| {
+            seal_reason(EpochFacts { age_ms, bytes, log_bytes, disk_low }, limits)
+        };
         let check = |age_ms, bytes, log_bytes, want| {
-            assert_eq!(seal_reason(EpochFacts { age_ms, bytes, log_bytes }, limits), want);
+            assert_eq!(seal(age_ms, bytes, log_bytes, false), want);
         };
         check(99, 99, 99, None);
         check(100, 0, 0, Some("age"));
         check(0, 100, 0, Some("memory"));
         check(100, 0, 100, Some("log size"));
+        assert_eq!(seal(0, 0, 1, true), Some("disk"));
+        assert_eq!(seal(0, 0, 0, true), None, "nothing to gain");
     }
 }

@@ -10,7 +10,9 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tracing::{info, warn};
 
+use super::commit::Commits;
 use super::directory::Directory;
+use super::disk_room::DiskRoom;
 use super::error::{AppendError, StorageError};
 use super::flush::{Sealed, SealedEpoch};
 use super::head::{Epoch, MetadataTable, Registry};
@@ -19,6 +21,7 @@ use super::local::database::SharedDatabase;
 use super::local::{Catalogue, Database};
 use super::log::{self, Log, LogError, LogFileEntry, LogOptions, Recovered};
 use super::options::{Readiness, SeriesLimit, StorageOptions, StorageStats, SyncLatency};
+use super::retention::Retention;
 use super::view::{EpochInView, Hidden, Part, View};
 use crate::clock::Clock;
 use crate::error::ErrorKind;
@@ -56,6 +59,11 @@ pub struct Counters {
     pub flush_failures: AtomicU64,
     pub flush_micros: AtomicU64,
     pub parts_expired: AtomicU64,
+    pub merges: AtomicU64,
+    pub merge_failures: AtomicU64,
+    pub merge_micros: AtomicU64,
+    pub merge_read_bytes: AtomicU64,
+    pub merge_written_bytes: AtomicU64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,9 +92,12 @@ pub struct Engine {
     sealed: Mutex<Vec<SealedEpoch>>,
     view_writer: Mutex<()>,
     next_part: AtomicU64,
-    /// Ingested parts whose commit failed: whether the catalogue names them is unknown until the next
-    /// commit takes them out. Only the background thread flushes.
-    pub orphans: Mutex<Vec<u64>>,
+    commits: Commits,
+    /// The number of the newest deletion. Held from the seal of a deletion until it is in the view.
+    last_deletion: Mutex<u64>,
+    pub is_flushing: AtomicBool,
+    disk_free_bytes: AtomicU64,
+    is_disk_low: AtomicBool,
     phase: Mutex<Phase>,
     closing: AtomicBool,
     series_limit: OnceLock<SeriesLimit>,
@@ -102,6 +113,7 @@ impl Engine {
             info!(?recovered, "newest log file was not closed by its writer");
         }
         let mut catalogue = database.catalogue()?;
+        catalogue.number_deletions();
         let dropped = database.drop_garbage(&catalogue)?;
         if dropped > 0 {
             info!(parts = dropped, "dropped parts that a crash left without an entry in the catalogue");
@@ -126,7 +138,7 @@ impl Engine {
         let first = Epoch::new(backlog.len() as u64 + 2, options.clock.now_ms(), newest + 1, 0);
         let view = View {
             epochs: vec![EpochInView { epoch: Arc::clone(&first), last_file: None }],
-            parts: open_parts(&database, &catalogue)?,
+            parts: parts_of(&database, &catalogue),
             hidden: compile_tombstones(&catalogue.tombstones)?,
         };
         let total_bytes = backlog.iter().map(|file| file.bytes).sum();
@@ -147,11 +159,16 @@ impl Engine {
             sealed: Mutex::default(),
             view_writer: Mutex::new(()),
             next_part: AtomicU64::new(catalogue.next_part()),
-            orphans: Mutex::default(),
+            commits: Commits::new(catalogue.covered),
+            last_deletion: Mutex::new(catalogue.last_deletion()),
+            is_flushing: AtomicBool::new(false),
+            disk_free_bytes: AtomicU64::new(u64::MAX),
+            is_disk_low: AtomicBool::new(false),
             phase: Mutex::new(Phase::Replaying),
             closing: AtomicBool::new(false),
             series_limit: OnceLock::new(),
         };
+        engine.look_at_disk();
         Ok((Arc::new(engine), backlog))
     }
 
@@ -190,6 +207,12 @@ impl Engine {
         if let Phase::Failed(reason) = &*self.phase.lock() {
             return Err(AppendError::Internal(reason.clone()));
         }
+        if self.is_disk_low() {
+            return Err(AppendError::Unavailable(format!(
+                "the disk has {} bytes left, a reserve that is kept for merges and retention",
+                self.disk_free_bytes.load(Ordering::Relaxed)
+            )));
+        }
         let (used, limit) = (self.head_bytes(), self.options.head_bytes_max);
         if used >= limit {
             return Err(AppendError::Unavailable(format!(
@@ -222,9 +245,54 @@ impl Engine {
         self.registry.bytes() + self.view.load().epochs.iter().map(|e| e.epoch.bytes()).sum::<u64>()
     }
 
-    /// The oldest time that retention shows.
-    pub fn oldest_ms(&self) -> i64 {
-        self.clock.now_ms().saturating_sub(self.options.retention_ms)
+    /// What is too old at a moment.
+    pub fn retention_at(&self, now_ms: i64) -> Retention<'_> {
+        Retention { now_ms, keep_ms: self.options.retention_ms, rules: &self.options.retention_rules }
+    }
+
+    /// Changes the catalogue; see [`Commits::commit`].
+    pub fn commit(&self, batch: &CatalogueBatch) -> Result<(), StorageError> {
+        Ok(self.commits.commit(&self.database, batch)?)
+    }
+
+    /// Asks how much room the disk has.
+    pub fn look_at_disk(&self) {
+        match DiskRoom::of(&self.options.path) {
+            Ok(room) => {
+                self.disk_free_bytes.store(room.free_bytes, Ordering::Relaxed);
+                if self.is_disk_low.swap(room.is_low(), Ordering::Relaxed) != room.is_low() {
+                    warn!(free_bytes = room.free_bytes, refusing_writes = room.is_low(), "room on the disk");
+                }
+            }
+            Err(error) => warn!(%error, "room on the disk is unknown"),
+        }
+    }
+
+    /// Whether the rest of the disk is kept for merges and retention.
+    pub fn is_disk_low(&self) -> bool {
+        self.is_disk_low.load(Ordering::Relaxed)
+    }
+
+    /// Whether something more urgent than merges is going on.
+    pub fn is_pressed(&self) -> bool {
+        self.is_flushing.load(Ordering::Relaxed) || self.head_bytes() > self.options.head_bytes_max / 2
+    }
+
+    /// Number of the log's syncs and the seconds they took.
+    pub fn log_syncs(&self) -> (u64, f64) {
+        (self.sync_latency.counts().iter().sum(), self.sync_latency.seconds_total())
+    }
+
+    /// Bytes of the log's files.
+    pub fn log_bytes(&self) -> u64 {
+        self.log_files().iter().map(|file| file.bytes).sum()
+    }
+
+    fn log_files(&self) -> Vec<LogFileEntry> {
+        log::list_files(&self.directory.log()).unwrap_or_else(|error| {
+            warn!(%error, "log not listed for the figures");
+            Vec::new()
+        })
     }
 
     /// The open epoch.
@@ -297,12 +365,16 @@ impl Engine {
         Ok(log::remove_files(&folder, &covered)?)
     }
 
-    /// Buries parts that the catalogue no longer names.
-    pub fn remove_parts(&self, dead: &[u64]) {
+    /// Swaps parts that the catalogue no longer names for those that took their place, if any.
+    pub fn replace_parts(&self, dead: &[u64], parts: Vec<Arc<Part>>) {
         for part in self.view.load().parts.iter().filter(|part| dead.contains(&part.entry.number)) {
             part.bury();
         }
-        self.change_view(|view| view.parts.retain(|part| !dead.contains(&part.entry.number)));
+        self.change_view(|view| {
+            view.parts.retain(|part| !dead.contains(&part.entry.number));
+            view.parts.extend(parts);
+            view.parts.sort_by_key(|part| (part.entry.min_ms, part.entry.number));
+        });
     }
 
     pub fn take_part_numbers(&self, count: u64) -> u64 {
@@ -316,8 +388,18 @@ impl Engine {
         self.view.store(Arc::new(view));
     }
 
+    /// The view and the number of the newest deletion in it. A deletion that is newer binds to
+    /// everything that is sealed by now: what is written out of this view with its deletions erased
+    /// can be newer than none of them.
+    pub fn deletions_so_far(&self) -> (Arc<View>, u64) {
+        let last = self.last_deletion.lock();
+        (self.view.load_full(), *last)
+    }
+
     /// Hides samples that are stored so far; see [`super::Storage::delete`].
     pub fn delete(&self, deletion: &Deletion) -> Result<(), StorageError> {
+        let mut last = self.last_deletion.lock();
+        *last += 1;
         // What exists is in sealed epochs and parts after this; what is written again is not hidden.
         self.seal()?;
         let through_file = self.active.read().first_file - 1;
@@ -330,15 +412,27 @@ impl Engine {
             end_ms: deletion.range.end_ms,
             created_ms: self.clock.now_ms(),
             through_file,
+            sequence: *last,
         })
     }
 
     /// Makes a deletion durable in the catalogue, then effective.
-    pub fn add_tombstone(&self, tombstone: Tombstone) -> Result<(), StorageError> {
+    fn add_tombstone(&self, tombstone: Tombstone) -> Result<(), StorageError> {
         let hidden = compile_tombstones(std::slice::from_ref(&tombstone))?;
-        let batch = CatalogueBatch { tombstones: vec![tombstone], ..CatalogueBatch::default() };
-        self.database.commit(&batch)?;
+        self.commit(&CatalogueBatch { tombstones: vec![tombstone], ..CatalogueBatch::default() })?;
         self.change_view(|view| view.hidden.extend(hidden));
+        Ok(())
+    }
+
+    /// Takes out deletions that have nothing left to hide.
+    pub fn forget_deletions(&self, done: &[Arc<Hidden>]) -> Result<(), StorageError> {
+        let tombstones_done: Vec<Tombstone> = done.iter().map(|hidden| hidden.tombstone.clone()).collect();
+        let is_done = |hidden: &Hidden| tombstones_done.iter().any(|t| t.id == hidden.tombstone.id);
+        self.commit(&CatalogueBatch {
+            tombstones_done: tombstones_done.clone(),
+            ..CatalogueBatch::default()
+        })?;
+        self.change_view(|view| view.hidden.retain(|hidden| !is_done(hidden)));
         Ok(())
     }
 
@@ -373,10 +467,8 @@ impl Engine {
     pub fn stats(&self) -> StorageStats {
         let view = self.view.load();
         let log = self.log.counters().figures();
-        let files = log::list_files(&self.directory.log()).unwrap_or_else(|error| {
-            warn!(%error, "log not listed for the metrics");
-            Vec::new()
-        });
+        let files = self.log_files();
+        let of_level = |level: u8| view.parts.iter().filter(|p| p.entry.level == level).count() as u64;
         let epoch_ranges = view.epochs.iter().filter_map(|e| e.epoch.time_range());
         let ranges: Vec<TimeRange> = epoch_ranges.chain(view.parts.iter().map(|p| p.entry.range())).collect();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -394,6 +486,14 @@ impl Engine {
             part_bytes: view.parts.iter().map(|p| p.entry.bytes).sum(),
             part_samples: view.parts.iter().map(|p| p.entry.float_samples + p.entry.histogram_samples).sum(),
             parts_expired: get(&self.counters.parts_expired),
+            parts_by_level: [0, 1, 2].map(of_level),
+            merges: get(&self.counters.merges),
+            merge_failures: get(&self.counters.merge_failures),
+            merge_seconds_total: get(&self.counters.merge_micros) as f64 / 1e6,
+            merge_read_bytes: get(&self.counters.merge_read_bytes),
+            merge_written_bytes: get(&self.counters.merge_written_bytes),
+            deletions: view.hidden.len() as u64,
+            disk_free_bytes: self.disk_free_bytes.load(Ordering::Relaxed),
             log_files: files.len() as u64,
             log_bytes: files.iter().map(|file| file.bytes).sum(),
             log_frames: log.frames,
@@ -428,14 +528,11 @@ fn backlog(directory: &Directory, catalogue: &Catalogue) -> Result<Vec<LogFileEn
     Ok(backlog)
 }
 
-fn open_parts(database: &SharedDatabase, catalogue: &Catalogue) -> Result<Vec<Arc<Part>>, StorageError> {
-    let open = |entry: &super::local::PartEntry| {
-        let part = entry.number;
-        Part::open(database, entry.clone()).map_err(|source| StorageError::Part { part, source })
-    };
-    let mut parts = catalogue.parts.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+fn parts_of(database: &SharedDatabase, catalogue: &Catalogue) -> Vec<Arc<Part>> {
+    let mut parts: Vec<Arc<Part>> =
+        catalogue.parts.iter().map(|entry| Part::new(database, entry.clone())).collect();
     parts.sort_by_key(|part| (part.entry.min_ms, part.entry.number));
-    Ok(parts)
+    parts
 }
 
 fn compile_tombstones(tombstones: &[Tombstone]) -> Result<Vec<Arc<Hidden>>, StorageError> {

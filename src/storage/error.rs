@@ -6,6 +6,7 @@ use super::local::LocalError;
 use super::log::LogError;
 use super::part::PartError;
 use crate::error::ErrorKind;
+use crate::querier::QueryError;
 
 /// Why the store cannot be opened, flushed or closed. Names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,8 @@ pub enum StorageError {
     Local(#[from] LocalError),
     #[error("part {part}: {source}")]
     Part { part: u64, source: PartError },
+    #[error("merge of parts {inputs:?}: {what}")]
+    Merge { inputs: Vec<u64>, what: &'static str },
     #[error("deletion {id} in the catalogue is unreadable: {reason}")]
     Tombstone { id: String, reason: String },
     #[error("start background thread {name}: {source}")]
@@ -49,6 +52,12 @@ impl StorageError {
             Self::Log(log) => log.kind(),
             _ => ErrorKind::Internal,
         }
+    }
+}
+
+impl From<StorageError> for QueryError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error.to_string())
     }
 }
 

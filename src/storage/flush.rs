@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::cut::cut;
 use super::engine::Engine;
 use super::error::StorageError;
 use super::head::epoch::Epoch;
@@ -24,11 +25,9 @@ use super::local::{CatalogueBatch, PartEntry};
 use super::part::{PartOptions, PartSeries, PartWriter};
 use super::select::sort_exemplars;
 use super::view::{Hidden, Part};
+use super::window::{WINDOW_MS, Window};
 use crate::model::TimeRange;
-use crate::model::time::HOUR_MS;
 
-/// Windows of fresh parts: UTC-aligned.
-pub const WINDOW_MS: i64 = 2 * HOUR_MS;
 /// How many windows before the current one still get parts of their own.
 const RECENT_WINDOWS: i64 = 2;
 
@@ -58,24 +57,14 @@ pub fn flush(engine: &Engine, sealed: &Sealed) -> Result<(), StorageError> {
         sealed.epoch.wait_until_applied();
     }
     let metadata = engine.metadata.take_dirty();
-    let orphans = engine.orphans.lock().clone();
-    let written = write_parts(engine, sealed);
-    if written.is_err()
-        && let Err(error) = engine.database.clear_staging()
-    {
-        warn!(%error, "files of a part that could not be written stay until the next start");
-    }
-    let result = written.and_then(|entries| {
+    let result = write_parts(engine, sealed).and_then(|entries| {
         let batch = CatalogueBatch {
             live: entries.clone(),
-            dead: orphans.clone(),
             covered: Some(Covered { through: sealed.last_file() }),
             metadata: metadata.clone(),
             ..CatalogueBatch::default()
         };
-        engine.database.commit(&batch).inspect_err(|_| {
-            engine.orphans.lock().extend(entries.iter().map(|entry| entry.number));
-        })?;
+        engine.commit(&batch)?;
         Ok(entries)
     });
     let entries = match result {
@@ -85,22 +74,28 @@ pub fn flush(engine: &Engine, sealed: &Sealed) -> Result<(), StorageError> {
             return Err(error);
         }
     };
-    for orphan in orphans {
-        engine.database.drop_part(orphan)?;
-        engine.orphans.lock().retain(|part| *part != orphan);
-    }
-    let opened: Result<Vec<Arc<Part>>, StorageError> = entries
-        .into_iter()
-        .map(|entry| {
-            let part = entry.number;
-            Part::open(&engine.database, entry).map_err(|source| StorageError::Part { part, source })
-        })
-        .collect();
-    engine.replace_epochs(sealed, opened?);
+    let parts = entries.into_iter().map(|entry| Part::new(&engine.database, entry)).collect();
+    engine.replace_epochs(sealed, parts);
     engine.forget_and_unlink(sealed)
 }
 
+/// Writes and ingests; what an error leaves unfinished is removed.
 fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, StorageError> {
+    let mut numbers = Vec::new();
+    let written = write_numbered_parts(engine, sealed, &mut numbers);
+    if written.is_err()
+        && let Err(error) = engine.database.discard_staged(&numbers)
+    {
+        warn!(%error, "files of a part that could not be written stay until the next start");
+    }
+    written
+}
+
+fn write_numbered_parts(
+    engine: &Engine,
+    sealed: &Sealed,
+    numbers: &mut Vec<u64>,
+) -> Result<Vec<PartEntry>, StorageError> {
     let ranges: Vec<TimeRange> =
         sealed.epochs.iter().filter_map(|sealed| sealed.epoch.time_range()).collect();
     let all = sealed.epochs.iter().flat_map(|sealed| sealed.epoch.all_series()).collect();
@@ -108,14 +103,16 @@ fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, Stora
     if all.is_empty() {
         return Ok(Vec::new());
     }
-    let view = engine.view.load_full();
+    let (view, erased) = engine.deletions_so_far();
     let now_ms = engine.clock.now_ms();
-    let kinds = part_kinds(&ranges, now_ms);
+    let windows = recent_windows(&ranges, now_ms);
+    let window_ranges: Vec<TimeRange> = windows.iter().map(Window::range).collect();
+    let kinds: Vec<PartKind> = windows.iter().map(Window::kind).chain([PartKind::Late]).collect();
     let first_part = engine.take_part_numbers(kinds.len() as u64);
+    numbers.extend((first_part..).take(kinds.len()));
     let mut sinks: Vec<SstSink<'_>> =
-        (0..kinds.len() as u64).map(|at| SstSink::new(&engine.database, first_part + at)).collect();
-    let number = |at: usize| first_part + at as u64;
-    let part_error = |at: usize| move |source| StorageError::Part { part: number(at), source };
+        numbers.iter().map(|number| SstSink::fresh(&engine.database, *number)).collect();
+    let part_error = |at: usize| move |source| StorageError::Part { part: first_part + at as u64, source };
 
     let mut summaries = Vec::with_capacity(kinds.len());
     {
@@ -124,7 +121,7 @@ fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, Stora
         let mut columns = SampleColumns::default();
         for series in all {
             let whole = read_series(series, &engine.registry, &sealed.epochs, &view.hidden, &mut columns);
-            for (at, part_series) in split_by_kind(whole, &kinds) {
+            for (at, part_series) in cut(whole, &window_ranges) {
                 writers[at].add(&part_series).map_err(part_error(at))?;
             }
         }
@@ -135,49 +132,27 @@ fn write_parts(engine: &Engine, sealed: &Sealed) -> Result<Vec<PartEntry>, Stora
     let mut entries = Vec::new();
     let mut files = Vec::new();
     let first_file = sealed.epochs.iter().map(|sealed| sealed.epoch.first_file).min().unwrap_or(0);
-    for (at, ((sink, summary), kind)) in sinks.into_iter().zip(summaries).zip(kinds).enumerate() {
+    for (((sink, summary), kind), number) in sinks.into_iter().zip(summaries).zip(kinds).zip(first_part..) {
         if summary.rows == 0 {
             continue;
         }
         let (paths, bytes) = sink.finish()?;
         files.extend(paths);
-        // A part of exemplars alone has no sample times of its own: it counts as of now.
-        let (min_ms, max_ms) = if summary.min_ms <= summary.max_ms {
-            (summary.min_ms, summary.max_ms)
-        } else {
-            (now_ms, now_ms)
-        };
-        entries.push(PartEntry {
-            number: number(at),
-            level: 0,
-            kind,
-            min_ms,
-            max_ms,
-            rows: u64::from(summary.rows),
-            float_samples: summary.float_samples,
-            histogram_samples: summary.histogram_samples,
-            exemplars: summary.exemplars,
-            bytes,
-            first_file,
-            last_file: sealed.last_file(),
-            created_ms: now_ms,
-        });
+        let entry = PartEntry::of(number, kind, &summary, bytes, TimeRange::new(now_ms, now_ms));
+        let last_file = sealed.last_file();
+        entries.push(PartEntry { first_file, last_file, created_ms: now_ms, erased, ..entry });
     }
     engine.database.ingest(files)?;
     Ok(entries)
 }
 
-/// A part per recent window that the epochs touch, and the late part, which is always last.
-fn part_kinds(ranges: &[TimeRange], now_ms: i64) -> Vec<PartKind> {
-    let window_of = |t: i64| t.div_euclid(WINDOW_MS);
-    let oldest_own = window_of(now_ms) - RECENT_WINDOWS;
-    let first = ranges.iter().map(|range| window_of(range.start_ms)).min().unwrap_or(oldest_own);
-    let last = ranges.iter().map(|range| window_of(range.end_ms)).max().unwrap_or(oldest_own);
-    let mut kinds: Vec<PartKind> = (first.max(oldest_own)..=last)
-        .map(|window| PartKind::Window { start_ms: window * WINDOW_MS, length_ms: WINDOW_MS })
-        .collect();
-    kinds.push(PartKind::Late);
-    kinds
+/// The recent windows that the epochs touch: each gets a part of its own.
+fn recent_windows(ranges: &[TimeRange], now_ms: i64) -> Vec<Window> {
+    let number_of = |t: i64| t.div_euclid(WINDOW_MS);
+    let oldest_own = number_of(now_ms) - RECENT_WINDOWS;
+    let first = ranges.iter().map(|range| number_of(range.start_ms)).min().unwrap_or(oldest_own);
+    let last = ranges.iter().map(|range| number_of(range.end_ms)).max().unwrap_or(oldest_own - 1);
+    (first.max(oldest_own)..=last).map(|number| Window::of(number * WINDOW_MS)).collect()
 }
 
 /// A series' samples of all epochs, joined. What is deleted is erased here: the part would mix it
@@ -197,7 +172,8 @@ fn read_series(
         let (floats, histograms) = (columns.floats.len(), columns.histograms.len());
         epoch.read(series, TimeRange::ALL, columns);
         epoch.read_exemplars(series, TimeRange::ALL, &mut part.exemplars);
-        for range in hidden.iter().filter_map(|h| h.range_for(&tenant, &labels, Some(*last_file))) {
+        let binding = hidden.iter().filter(|h| h.binds(Some(*last_file)) && h.matches(&tenant, &labels));
+        for range in binding.map(|hidden| hidden.range()) {
             erase(&mut columns.floats, floats, |sample| range.contains(sample.timestamp_ms));
             erase(&mut columns.histograms, histograms, |point| range.contains(point.timestamp_ms));
         }
@@ -225,83 +201,19 @@ fn erase<T>(items: &mut Vec<T>, kept: usize, gone: impl Fn(&T) -> bool) {
     });
 }
 
-/// Cuts a series along the parts' times; gives only pieces that hold something.
-fn split_by_kind(whole: PartSeries, kinds: &[PartKind]) -> Vec<(usize, PartSeries)> {
-    let late = kinds.len() - 1;
-    let kind_of = |t: i64| {
-        let inside = |kind: &PartKind| match kind {
-            PartKind::Window { start_ms, length_ms } => (*start_ms..start_ms + length_ms).contains(&t),
-            PartKind::Late => false,
-        };
-        kinds.iter().position(inside).unwrap_or(late)
-    };
-    let first =
-        whole.timestamps_ms.first().into_iter().chain(whole.histograms.first().map(|p| &p.timestamp_ms));
-    let last = whole.timestamps_ms.last().into_iter().chain(whole.histograms.last().map(|p| &p.timestamp_ms));
-    let (first, last) = (first.min().copied(), last.max().copied());
-    if let (Some(first), Some(last)) = (first, last)
-        && kind_of(first) == kind_of(last)
-        && whole.exemplars.iter().all(|e| kind_of(e.timestamp_ms) == kind_of(first))
-    {
-        return vec![(kind_of(first), whole)];
-    }
-    let mut pieces: Vec<PartSeries> =
-        kinds.iter().map(|_| PartSeries::new(whole.tenant.clone(), whole.labels.clone())).collect();
-    for (at, timestamp_ms) in whole.timestamps_ms.iter().enumerate() {
-        let piece = &mut pieces[kind_of(*timestamp_ms)];
-        piece.timestamps_ms.push(*timestamp_ms);
-        piece.values.push(whole.values[at]);
-        if let Some(start_ms) = whole.starts_ms.get(at) {
-            piece.starts_ms.push(*start_ms);
-        }
-    }
-    for point in whole.histograms {
-        pieces[kind_of(point.timestamp_ms)].histograms.push(point);
-    }
-    for exemplar in whole.exemplars {
-        pieces[kind_of(exemplar.timestamp_ms)].exemplars.push(exemplar);
-    }
-    let holds = |piece: &PartSeries| {
-        !piece.timestamps_ms.is_empty() || !piece.histograms.is_empty() || !piece.exemplars.is_empty()
-    };
-    pieces.into_iter().enumerate().filter(|(_, piece)| holds(piece)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Labels, METRIC_NAME, TenantId};
-
-    fn series(timestamps_ms: &[i64]) -> PartSeries {
-        let mut series = PartSeries::new(TenantId::anonymous(), Labels::from_pairs([(METRIC_NAME, "up")]));
-        series.timestamps_ms = timestamps_ms.to_vec();
-        series.values = timestamps_ms.iter().map(|t| *t as f64).collect();
-        series
-    }
 
     #[test]
     fn recent_windows_get_parts_of_their_own_and_the_rest_is_late() {
         let now_ms = 100 * WINDOW_MS + 5;
-        let kinds = part_kinds(&[TimeRange::new(-7, now_ms)], now_ms);
-        let starts: Vec<i64> = kinds
-            .iter()
-            .filter_map(|kind| match kind {
-                PartKind::Window { start_ms, .. } => Some(start_ms / WINDOW_MS),
-                PartKind::Late => None,
-            })
-            .collect();
-        assert_eq!(starts, [98, 99, 100]);
-        assert_eq!(kinds.last(), Some(&PartKind::Late));
-
-        let pieces = split_by_kind(series(&[-7, 0, 98 * WINDOW_MS - 1, 98 * WINDOW_MS, now_ms]), &kinds);
-        let cut: Vec<(usize, Vec<i64>)> =
-            pieces.into_iter().map(|(at, piece)| (at, piece.timestamps_ms)).collect();
-        assert_eq!(cut, [(0, vec![98 * WINDOW_MS]), (2, vec![now_ms]), (3, vec![-7, 0, 98 * WINDOW_MS - 1])]);
-    }
-
-    #[test]
-    fn only_old_samples_make_only_a_late_part() {
-        let kinds = part_kinds(&[TimeRange::new(0, 10)], 100 * WINDOW_MS);
-        assert_eq!(kinds, [PartKind::Late]);
+        let starts = |ranges: &[TimeRange]| -> Vec<i64> {
+            recent_windows(ranges, now_ms).iter().map(|window| window.start_ms / WINDOW_MS).collect()
+        };
+        assert_eq!(starts(&[TimeRange::new(-7, now_ms)]), [98, 99, 100]);
+        assert_eq!(starts(&[TimeRange::new(99 * WINDOW_MS, 99 * WINDOW_MS + 1)]), [99]);
+        assert!(starts(&[TimeRange::new(0, 10)]).is_empty());
+        assert!(starts(&[]).is_empty());
     }
 }

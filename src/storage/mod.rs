@@ -1,24 +1,31 @@
 //! Remembering: one durable log, a head in memory, sorted parts in RocksDB, one view of all.
 //!
 //! - the way in: [`engine`] append, seal · [`log`] durable by group commit · [`head`] visible
-//! - the way down: [`flush`] epochs → parts · [`part`] the run format · [`local`] RocksDB and the
-//!   catalogue · [`retention`]
-//! - the way back: [`select`] one tenant's answer · [`view`] what is live · [`join`] equal times
+//! - the way down: [`flush`] epochs → parts · [`merge`] parts → larger parts · [`part`] the run
+//!   format · [`local`] RocksDB and the catalogue · [`commit`] its changes · [`window`] [`cut`] times
+//!   of parts · [`retention`] · [`disk_room`]
+//! - the way back: [`select`] one tenant's answer · [`view`] what is live · [`join`] equal times ·
+//!   [`erase`]
 //! - the start: [`directory`] whose folder is it · [`replay`] the log into the head
 //! - copies: [`snapshot`] · [`durable`] what it takes until a file survives a power cut
 //!
 //! Knows no PromQL and no protocol. Everything below this file is private to it.
 
 mod background;
+mod commit;
+mod cut;
 mod directory;
+mod disk_room;
 mod durable;
 mod engine;
+mod erase;
 mod error;
 mod flush;
 mod head;
 mod join;
 mod local;
 mod log;
+mod merge;
 mod options;
 mod part;
 mod replay;
@@ -26,6 +33,7 @@ mod retention;
 mod select;
 mod snapshot;
 mod view;
+mod window;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +45,7 @@ pub use engine::{Appended, Deletion};
 pub use error::{AppendError, StorageError};
 pub use head::Cardinality;
 pub use options::{Readiness, SYNC_SECONDS_BOUNDS, SeriesLimit, StorageOptions, StorageStats};
+pub use retention::RetentionRule;
 
 use crate::model::{SeriesBatch, TenantId};
 use crate::querier::{Querier, QueryError};
@@ -54,6 +63,7 @@ pub mod internals {
 #[derive(Clone)]
 pub struct Storage {
     engine: Arc<engine::Engine>,
+    merger: Arc<merge::Merger>,
     background: Arc<background::Background>,
 }
 
@@ -63,7 +73,8 @@ impl Storage {
     pub fn open(options: StorageOptions) -> Result<Self, StorageError> {
         let (engine, backlog) = engine::Engine::open(options)?;
         let background = Arc::new(background::start(&engine, backlog)?);
-        Ok(Self { engine, background })
+        let merger = Arc::new(merge::Merger::start(&engine)?);
+        Ok(Self { engine, merger, background })
     }
 
     /// Stores a validated batch; durable and visible when it returns. Runs to its end even if the
@@ -121,14 +132,23 @@ impl Storage {
         snapshot::take(&self.engine, skip_head)
     }
 
-    /// Seals and flushes everything that is in memory; returns when it is done.
+    /// Seals and flushes everything that is in memory, applies retention and merges until nothing is
+    /// left to merge; returns when it is done.
     pub async fn settle(&self) -> Result<(), AppendError> {
-        self.background.ask(background::Request::Settle).await
+        self.background.ask(background::Request::Settle).await?;
+        self.merger.ask(merge::Request::Settle).await
+    }
+
+    /// Seals, flushes, and writes again every part that has something of what was deleted.
+    pub async fn clean_tombstones(&self) -> Result<(), AppendError> {
+        self.background.ask(background::Request::Settle).await?;
+        self.merger.ask(merge::Request::Erase).await
     }
 
     /// Refuses further writes, seals and flushes. The store is of no use afterwards.
     pub async fn close(&self) -> Result<(), AppendError> {
         self.engine.refuse_writes();
+        self.merger.stop();
         self.background.ask(background::Request::Close).await
     }
 }

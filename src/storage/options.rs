@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::retention::RetentionRule;
 use crate::clock::Clock;
 use crate::model::TenantId;
 
@@ -26,6 +27,14 @@ pub struct StorageOptions {
     pub epoch_log_bytes_max: u64,
     /// A log file is rotated at this size.
     pub log_file_bytes: u64,
+    /// Parts and log together: beyond it the oldest parts go. `None`: without limit.
+    pub retention_bytes_max: Option<u64>,
+    /// Some series are kept for less long.
+    pub retention_rules: Vec<RetentionRule>,
+    /// A window's parts are merged this long after its end: what comes later is merged again.
+    pub merge_grace_ms: i64,
+    /// Memory that a merge may gather for what it writes. More makes larger parts.
+    pub merge_gathered_bytes_max: u64,
 }
 
 /// The most active series that a tenant may have; `None` where there is no limit.
@@ -88,7 +97,18 @@ pub struct StorageStats {
     pub parts: u64,
     pub part_bytes: u64,
     pub part_samples: u64,
+    /// Parts that retention dropped.
     pub parts_expired: u64,
+    /// Parts fresh from a flush, of two hours, of days.
+    pub parts_by_level: [u64; 3],
+    pub merges: u64,
+    pub merge_failures: u64,
+    pub merge_seconds_total: f64,
+    pub merge_read_bytes: u64,
+    pub merge_written_bytes: u64,
+    /// Deletions that still hide something.
+    pub deletions: u64,
+    pub disk_free_bytes: u64,
     pub log_files: u64,
     pub log_bytes: u64,
     pub log_frames: u64,

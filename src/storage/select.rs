@@ -9,12 +9,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::engine::Engine;
+use super::erase::erase;
 use super::head::SeriesRef;
 use super::head::registry::RegistryView;
 use super::join::SampleColumns;
 use super::local::sst::SstSource;
 use super::part::{PartError, PartReader, RowSamples};
-use super::view::View;
+use super::view::{Hidden, View};
 use crate::model::{Exemplar, FloatSample, Labels, Matcher, Metadata, ResetHint, TenantId, TimeRange};
 use crate::querier::{
     ExemplarSeries, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
@@ -36,6 +37,8 @@ struct Found {
     head: Option<SeriesRef>,
     /// (index of the part in the view, row).
     rows: Vec<(u32, u32)>,
+    /// What retention keeps of it.
+    oldest_ms: i64,
 }
 
 /// Series and the view they were found in.
@@ -66,7 +69,7 @@ impl TenantQuerier {
             }
             guard.reserve(labels.as_bytes().len() as u64 + size_of::<Found>() as u64 + 64)?;
             by_labels.insert(labels.clone(), found.len());
-            found.push(Found { labels, head: None, rows: Vec::new() });
+            found.push(Found { labels, head: None, rows: Vec::new(), oldest_ms: i64::MIN });
             Ok(found.len() - 1)
         };
         for (at, series) in head.into_iter().enumerate() {
@@ -84,11 +87,19 @@ impl TenantQuerier {
                 continue;
             }
             guard.check()?;
-            let rows = part.reader.select(&self.tenant, matchers, range, guard)?;
-            for (row, labels) in rows.iter().zip(part.reader.labels(&rows, guard)?) {
+            let reader = part.reader()?;
+            let rows = reader.select(&self.tenant, matchers, range, guard)?;
+            for (row, labels) in rows.iter().zip(reader.labels(&rows, guard)?) {
                 let at = entry(labels, &mut found)?;
                 found[at].rows.push((part_at as u32, *row));
             }
+        }
+        let retention = self.engine.retention_at(self.engine.clock.now_ms());
+        if retention.has_rules_after(range.start_ms) {
+            for found in &mut found {
+                found.oldest_ms = retention.oldest_of_ms(&self.tenant, &found.labels);
+            }
+            found.retain(|found| found.oldest_ms <= range.end_ms);
         }
         found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         Ok((view, found))
@@ -130,10 +141,11 @@ impl TenantQuerier {
             wanted.sort_unstable();
             let part = &view.parts[part_at as usize];
             let rows: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
-            let last_file = Some(part.entry.last_file);
-            part.reader.read(&rows, range, guard, &mut |row, mut samples: RowSamples| {
+            let hiding: Vec<&Hidden> =
+                view.hidden.iter().map(|h| &**h).filter(|h| h.concerns(&part.entry)).collect();
+            part.reader()?.read(&rows, range, guard, &mut |row, mut samples: RowSamples| {
                 let at = wanted[wanted.partition_point(|(r, _)| *r < row)].1;
-                self.hide(view, &batch[at].labels, last_file, &mut samples);
+                self.hide(&hiding, &batch[at].labels, &mut samples);
                 if !samples.is_empty() {
                     pieces[at].push(samples);
                 }
@@ -141,9 +153,13 @@ impl TenantQuerier {
             })?;
         }
         let mut columns = SampleColumns::default();
+        let hiding = |last_file| -> Vec<&Hidden> {
+            view.hidden.iter().map(|h| &**h).filter(|h| h.binds(last_file)).collect()
+        };
+        let hiding: Vec<Vec<&Hidden>> = view.epochs.iter().map(|epoch| hiding(epoch.last_file)).collect();
         for (found, pieces) in batch.iter().zip(&mut pieces) {
             let Some(series) = found.head else { continue };
-            for epoch in &view.epochs {
+            for (epoch, hiding) in view.epochs.iter().zip(&hiding) {
                 columns.clear();
                 epoch.epoch.read(series, range, &mut columns);
                 if columns.is_empty() {
@@ -151,7 +167,7 @@ impl TenantQuerier {
                 }
                 columns.join();
                 let mut samples = row_samples(&columns);
-                self.hide(view, &found.labels, epoch.last_file, &mut samples);
+                self.hide(hiding, &found.labels, &mut samples);
                 guard.reserve(piece_bytes(&samples))?;
                 pieces.push(samples);
             }
@@ -164,6 +180,9 @@ impl TenantQuerier {
             let mut joined = join_pieces(pieces);
             drop_claims(&mut joined.histograms);
             guard.release(copied);
+            if found.oldest_ms > range.start_ms {
+                erase(&mut joined, TimeRange::new(i64::MIN, found.oldest_ms - 1));
+            }
             if !joined.is_empty() {
                 answer.push(Series {
                     labels: found.labels.clone(),
@@ -178,22 +197,9 @@ impl TenantQuerier {
     }
 
     /// Takes away what deletions hide.
-    fn hide(&self, view: &View, labels: &Labels, last_file: Option<u64>, samples: &mut RowSamples) {
-        for hidden in &view.hidden {
-            let Some(range) = hidden.range_for(&self.tenant, labels, last_file) else { continue };
-            let keep: Vec<bool> = samples.timestamps_ms.iter().map(|t| !range.contains(*t)).collect();
-            let filter = |at: &mut usize| {
-                *at += 1;
-                keep[*at - 1]
-            };
-            let mut at = 0;
-            samples.values.retain(|_| filter(&mut at));
-            if !samples.starts_ms.is_empty() {
-                let mut at = 0;
-                samples.starts_ms.retain(|_| filter(&mut at));
-            }
-            samples.timestamps_ms.retain(|t| !range.contains(*t));
-            samples.histograms.retain(|point| !range.contains(point.timestamp_ms));
+    fn hide(&self, hiding: &[&Hidden], labels: &Labels, samples: &mut RowSamples) {
+        for hidden in hiding.iter().filter(|hidden| hidden.matches(&self.tenant, labels)) {
+            erase(samples, hidden.range());
         }
     }
 
@@ -211,7 +217,7 @@ impl TenantQuerier {
     }
 
     /// What the indexes know without looking at series, sorted; `None` where that is not the
-    /// answer: with matchers or deletions, and where the range holds only some of the head.
+    /// answer: with matchers, deletions or rules of retention, and where the range holds only some of the head.
     fn ask_indexes(
         &self,
         matcher_sets: &[Vec<Matcher>],
@@ -223,19 +229,21 @@ impl TenantQuerier {
         let view = self.engine.view.load_full();
         let mut epochs = view.epochs.iter().filter_map(|epoch| epoch.epoch.time_range());
         let whole = epochs.all(|e| range.start_ms <= e.start_ms && e.end_ms <= range.end_ms);
-        if !matcher_sets.is_empty() || !view.hidden.is_empty() || !whole {
+        let ruled = self.engine.retention_at(self.engine.clock.now_ms()).has_rules_after(range.start_ms);
+        if !matcher_sets.is_empty() || !view.hidden.is_empty() || ruled || !whole {
             return Ok(None);
         }
         let mut all: BTreeSet<String> = of_head(&registry).into_iter().collect();
         drop(registry);
         for part in view.parts.iter().filter(|part| part.entry.range().overlaps(&range)) {
-            all.extend(of_part(&part.reader)?);
+            all.extend(of_part(part.reader()?)?);
         }
         Ok(Some(all.into_iter().collect()))
     }
 
     fn within_retention(&self, range: TimeRange) -> TimeRange {
-        TimeRange::new(range.start_ms.max(self.engine.oldest_ms()), range.end_ms)
+        let retention = self.engine.retention_at(self.engine.clock.now_ms());
+        TimeRange::new(range.start_ms.max(retention.oldest_ms()), range.end_ms)
     }
 }
 
@@ -284,11 +292,10 @@ impl Querier for TenantQuerier {
         let range = self.within_retention(range);
         let mut all = BTreeSet::new();
         for (view, found) in self.find_sets(matcher_sets, range, guard)? {
-            if view.hidden.is_empty() {
-                all.extend(found.into_iter().map(|found| found.labels));
-                continue;
-            }
-            // With deletions in force a series counts only if something of it is left.
+            let may_be_hidden = |found: &Found| !view.hidden.is_empty() || found.oldest_ms > range.start_ms;
+            let (found, certain): (Vec<Found>, Vec<Found>) = found.into_iter().partition(may_be_hidden);
+            all.extend(certain.into_iter().map(|found| found.labels));
+            // With deletions or rules in force a series counts only if something of it is left.
             for batch in found.chunks(BATCH_SERIES) {
                 let before = guard.reserved_bytes();
                 all.extend(self.read(&view, batch, range, guard)?.into_iter().map(|series| series.labels));
@@ -369,12 +376,20 @@ impl Querier for TenantQuerier {
             drop(registry);
             for part in view.parts.iter().filter(|part| part.entry.exemplars > 0) {
                 guard.check()?;
-                let rows = part.reader.select_exemplars(&self.tenant, matchers, range, guard)?;
-                let labels = part.reader.labels(&rows, guard)?;
-                for (row, exemplars) in part.reader.exemplars(&rows, range, guard)? {
+                let reader = part.reader()?;
+                let rows = reader.select_exemplars(&self.tenant, matchers, range, guard)?;
+                let labels = reader.labels(&rows, guard)?;
+                for (row, exemplars) in reader.exemplars(&rows, range, guard)? {
                     let at = rows.partition_point(|r| *r < row);
                     by_labels.entry(labels[at].clone()).or_default().extend(exemplars);
                 }
+            }
+        }
+        let retention = self.engine.retention_at(self.engine.clock.now_ms());
+        if retention.has_rules_after(range.start_ms) {
+            for (labels, exemplars) in &mut by_labels {
+                let oldest_ms = retention.oldest_of_ms(&self.tenant, labels);
+                exemplars.retain(|exemplar| exemplar.timestamp_ms >= oldest_ms);
             }
         }
         let mut answer: Vec<ExemplarSeries> = by_labels
@@ -416,7 +431,7 @@ fn next_batch_series(batch: &[Series], size: usize, bytes_max: u64) -> usize {
 
 /// Joins the pieces of one series. Pieces that follow each other in time, the usual case, are
 /// only strung together.
-fn join_pieces(mut pieces: Vec<RowSamples>) -> RowSamples {
+pub(super) fn join_pieces(mut pieces: Vec<RowSamples>) -> RowSamples {
     if pieces.len() <= 1 {
         let mut only = pieces.pop().unwrap_or_default();
         only.timestamps_ms.shrink_to_fit();

@@ -34,7 +34,7 @@ pub fn take(engine: &Engine, skip_head: bool) -> Result<String, StorageError> {
     if skip_head {
         let database = Database::open(&snapshot.database(), CACHE_BYTES)?;
         let covered = Some(Covered { through: last_file });
-        database.commit(&CatalogueBatch { covered, ..CatalogueBatch::default() })?;
+        database.commit(&[&CatalogueBatch { covered, ..CatalogueBatch::default() }])?;
     }
     snapshot.finish()?;
     info!(name, skip_head, "snapshot taken");

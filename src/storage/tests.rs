@@ -13,16 +13,16 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::memory::MemoryBudget;
 use crate::model::series_batch::HistogramSample;
-use crate::model::time::{DAY_MS, HOUR_MS, YEAR_MS};
+use crate::model::time::{DAY_MS, HOUR_MS, MINUTE_MS, YEAR_MS};
 use crate::model::{
     Counts, Exemplar, FloatSample, Histogram, Labels, Matcher, Metadata, MetricType, ResetHint, TimeRange,
     stale_nan,
 };
 use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
 
-const NOW_MS: i64 = 1_700_000_000_000;
+pub(super) const NOW_MS: i64 = 1_700_000_000_000;
 
-fn options(path: &Path) -> StorageOptions {
+pub(super) fn options(path: &Path) -> StorageOptions {
     StorageOptions {
         path: path.to_owned(),
         retention_ms: 100 * YEAR_MS,
@@ -32,45 +32,49 @@ fn options(path: &Path) -> StorageOptions {
         epoch_age_max_ms: HOUR_MS,
         epoch_log_bytes_max: 64 << 20,
         log_file_bytes: 1 << 20,
+        retention_bytes_max: None,
+        retention_rules: Vec::new(),
+        merge_grace_ms: 10 * MINUTE_MS,
+        merge_gathered_bytes_max: 16 << 20,
     }
 }
 
 /// A store on the test's own runtime, waited for until it is ready.
-struct Store {
-    runtime: tokio::runtime::Runtime,
-    storage: Storage,
+pub(super) struct Store {
+    pub runtime: tokio::runtime::Runtime,
+    pub storage: Storage,
 }
 
 impl Store {
-    fn open(options: StorageOptions) -> Self {
+    pub fn open(options: StorageOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("runtime");
         let storage = Storage::open(options).expect("opens");
         wait_until_ready(&storage);
         Self { runtime, storage }
     }
 
-    fn append(&self, batch: SeriesBatch) -> Appended {
+    pub fn append(&self, batch: SeriesBatch) -> Appended {
         self.runtime.block_on(self.storage.append(batch)).expect("appended")
     }
 
-    fn settle(&self) {
+    pub fn settle(&self) {
         self.runtime.block_on(self.storage.settle()).expect("settled");
     }
 
-    fn close(self) {
+    pub fn close(self) {
         self.runtime.block_on(self.storage.close()).expect("closed");
     }
 
-    fn querier(&self, tenant: &str) -> Arc<dyn Querier> {
+    pub fn querier(&self, tenant: &str) -> Arc<dyn Querier> {
         self.storage.querier(&TenantId::parse(tenant).expect("tenant")).expect("ready")
     }
 
-    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Series> {
+    pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Series> {
         select(&*self.querier("anonymous"), matchers, range)
     }
 }
 
-fn wait_until_ready(storage: &Storage) {
+pub(super) fn wait_until_ready(storage: &Storage) {
     loop {
         match storage.readiness() {
             Readiness::Ready => return,
@@ -80,31 +84,31 @@ fn wait_until_ready(storage: &Storage) {
     }
 }
 
-fn select(querier: &dyn Querier, matchers: &[Matcher], range: TimeRange) -> Vec<Series> {
+pub(super) fn select(querier: &dyn Querier, matchers: &[Matcher], range: TimeRange) -> Vec<Series> {
     let request = SelectRequest { matchers: matchers.to_vec(), range, hints: SelectHints::default() };
     let guard = QueryGuard::unlimited();
     querier.select(&request, &guard).expect("selected").map(|series| series.expect("read")).collect()
 }
 
-fn labels(name: &str, instance: &str) -> Labels {
+pub(super) fn labels(name: &str, instance: &str) -> Labels {
     Labels::from_pairs([("__name__", name), ("instance", instance)])
 }
 
-fn float(timestamp_ms: i64, value: f64) -> FloatSample {
+pub(super) fn float(timestamp_ms: i64, value: f64) -> FloatSample {
     FloatSample { timestamp_ms, start_ms: 0, value }
 }
 
-fn batch() -> SeriesBatch {
+pub(super) fn batch() -> SeriesBatch {
     SeriesBatch::new(TenantId::anonymous(), Bytes::new())
 }
 
-fn batch_of(name: &str, samples: &[FloatSample]) -> SeriesBatch {
+pub(super) fn batch_of(name: &str, samples: &[FloatSample]) -> SeriesBatch {
     let mut batch = batch();
     batch.push_owned(&labels(name, "a"), samples, &[], &[]);
     batch
 }
 
-fn histogram(sum: f64) -> Histogram {
+pub(super) fn histogram(sum: f64) -> Histogram {
     Histogram {
         reset_hint: ResetHint::Unknown,
         schema: 1,
@@ -122,10 +126,10 @@ fn histogram(sum: f64) -> Histogram {
     }
 }
 
-type SeriesBits = (String, Vec<(i64, u64, i64)>);
+pub(super) type SeriesBits = (String, Vec<(i64, u64, i64)>);
 
 /// Bits of all floats of all series, for comparisons that NaN does not spoil.
-fn bits(all: &[Series]) -> Vec<SeriesBits> {
+pub(super) fn bits(all: &[Series]) -> Vec<SeriesBits> {
     let rows = |series: &Series| {
         (0..series.timestamps_ms.len())
             .map(|at| {
@@ -372,11 +376,12 @@ fn a_catalogue_entry_that_is_gone_from_disk_is_an_error_that_names_the_part() {
     let store = Store::open(options(folder.path()));
     store.append(batch_of("up", &[float(NOW_MS, 1.0)]));
     store.settle();
-    store.storage.engine.database.drop_part(1).expect("dropped behind the catalogue's back");
+    let part = store.storage.engine.view.load().parts[0].entry.number;
+    store.storage.engine.database.drop_part(part).expect("dropped behind the catalogue's back");
     store.close();
 
     let error = Storage::open(options(folder.path())).err().expect("refused").to_string();
-    assert!(error.contains("part 1"), "{error}");
+    assert!(error.contains(&format!("part {part}")), "{error}");
 }
 
 #[test]

@@ -4,30 +4,48 @@
 //! and never neither. Whoever holds a view pins its parts: a dead part's files are dropped when
 //! the last view that names it goes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tracing::error;
 
+use super::error::StorageError;
 use super::head::Epoch;
 use super::local::database::SharedDatabase;
 use super::local::sst::SstSource;
 use super::local::{PartEntry, Tombstone};
-use super::part::{PartError, PartReader};
+use super::part::PartReader;
 use crate::model::{Labels, MatchOp, Matcher, TenantId, TimeRange};
 
-/// One live part, open for reading.
+/// One live part. What the catalogue says of it is enough to know whether a question concerns it:
+/// a year of parts is at hand at once, and each is opened when it is first read.
 pub struct Part {
     pub entry: PartEntry,
-    pub reader: PartReader<SstSource>,
+    reader: OnceLock<PartReader<SstSource>>,
     database: SharedDatabase,
     dead: AtomicBool,
 }
 
 impl Part {
-    pub fn open(database: &SharedDatabase, entry: PartEntry) -> Result<Arc<Self>, PartError> {
-        let reader = PartReader::open(SstSource::new(Arc::clone(database), entry.number))?;
-        Ok(Arc::new(Self { entry, reader, database: Arc::clone(database), dead: AtomicBool::new(false) }))
+    pub fn new(database: &SharedDatabase, entry: PartEntry) -> Arc<Self> {
+        let database = Arc::clone(database);
+        Arc::new(Self { entry, reader: OnceLock::new(), database, dead: AtomicBool::new(false) })
+    }
+
+    /// Opens it the first time. The error says which part it is.
+    pub fn reader(&self) -> Result<&PartReader<SstSource>, StorageError> {
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        let part = self.entry.number;
+        let opened = PartReader::open(SstSource::new(Arc::clone(&self.database), part))
+            .map_err(|source| StorageError::Part { part, source })?;
+        Ok(self.reader.get_or_init(|| opened))
+    }
+
+    #[cfg(test)]
+    pub fn is_open(&self) -> bool {
+        self.reader.get().is_some()
     }
 
     /// The catalogue no longer names it: its files go with the last pin.
@@ -88,12 +106,32 @@ impl Hidden {
         Ok(Self { tombstone, tenant, matchers })
     }
 
-    /// The times hidden of a series in data of log files up to `last_file`; `None` where the
-    /// series, the tenant or the files are not meant.
-    pub fn range_for(&self, tenant: &TenantId, labels: &Labels, last_file: Option<u64>) -> Option<TimeRange> {
-        let meant = last_file.is_some_and(|file| file <= self.tombstone.through_file)
-            && self.tenant == *tenant
-            && self.matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")));
-        meant.then(|| TimeRange::new(self.tombstone.start_ms, self.tombstone.end_ms))
+    /// Whether it concerns the data of log files up to `last_file`; those of the open epoch, which
+    /// has no last file, never.
+    pub fn binds(&self, last_file: Option<u64>) -> bool {
+        last_file.is_some_and(|file| file <= self.tombstone.through_file)
+    }
+
+    /// Whether something of the part may be hidden by it and is not erased yet.
+    pub fn concerns(&self, part: &PartEntry) -> bool {
+        let is_erased = self.tombstone.sequence <= part.erased;
+        self.binds(Some(part.last_file)) && !is_erased && self.range().overlaps(&part.range())
+    }
+
+    pub fn range(&self) -> TimeRange {
+        TimeRange::new(self.tombstone.start_ms, self.tombstone.end_ms)
+    }
+
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    pub fn matchers(&self) -> &[Matcher] {
+        &self.matchers
+    }
+
+    /// Whether it means a series.
+    pub fn matches(&self, tenant: &TenantId, labels: &Labels) -> bool {
+        self.tenant == *tenant && self.matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
     }
 }

@@ -17,7 +17,7 @@ use crate::storage::{Deletion, Readiness};
 /// Prometheus' words.
 const ADMIN_DISABLED: &str = "admin APIs disabled";
 
-/// Hides what matches, at once; the disk space comes back with retention.
+/// Hides what matches, at once; the disk space comes back with merges.
 pub async fn delete_series(
     State(state): State<Shared>,
     tenant: Tenant,
@@ -74,7 +74,16 @@ fn parse_bool(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Makes a part of everything that is in memory; answers when that is done and durable.
+/// Erases what was deleted from disk; answers when that is done.
+pub async fn clean_tombstones(State(state): State<Shared>) -> ApiResult<Response> {
+    if !state.config.web.admin_api {
+        return Ok(closed(ADMIN_DISABLED));
+    }
+    state.storage.clean_tombstones().await.map_err(|e| ApiError::new(e.kind(), e.to_string()))?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Makes parts of everything that is in memory and merges them; answers when nothing is left to do.
 pub async fn settle(State(state): State<Shared>) -> ApiResult<Response> {
     if !state.config.web.admin_api {
         return Ok(closed(ADMIN_DISABLED));

@@ -12,6 +12,9 @@ use crate::storage::{Readiness, SYNC_SECONDS_BOUNDS, StorageStats};
 use crate::telemetry::family::{counter, counter_float, gauge, gauges, histogram};
 use crate::telemetry::{allocator, metrics};
 
+/// Levels of parts.
+const LEVELS: [[(&str, &str); 1]; 3] = [[("level", "0")], [("level", "1")], [("level", "2")]];
+
 pub async fn self_metrics(State(state): State<Shared>) -> Response {
     let mut families = of_process(&state);
     families.extend(of_memory(&state));
@@ -79,6 +82,18 @@ fn of_storage(stats: &StorageStats) -> Vec<MetricFamily> {
         gauge("onggi_part_bytes", "Size of the parts.", stats.part_bytes as f64),
         gauge("onggi_part_samples", "Samples in the parts.", stats.part_samples as f64),
         counter("onggi_parts_expired_total", "Parts deleted by retention.", stats.parts_expired),
+        gauges(
+            "onggi_parts_by_level",
+            "Parts on disk: 0 fresh from memory, 1 of two hours, 2 of days.",
+            LEVELS.iter().zip(stats.parts_by_level).map(|(labels, parts)| (&labels[..], parts as f64)),
+        ),
+        counter("onggi_merges_total", "Merges of parts.", stats.merges),
+        counter("onggi_merge_failures_total", "Merges that failed.", stats.merge_failures),
+        counter_float("onggi_merge_seconds_total", "Time spent merging.", stats.merge_seconds_total),
+        counter("onggi_merge_read_bytes_total", "Size of the parts merged.", stats.merge_read_bytes),
+        counter("onggi_merge_written_bytes_total", "Size of what they became.", stats.merge_written_bytes),
+        gauge("onggi_deletions", "Deletions that still hide something.", stats.deletions as f64),
+        gauge("onggi_disk_free_bytes", "Room on the disk of the data.", stats.disk_free_bytes as f64),
         gauge("onggi_log_files", "Files of the log.", stats.log_files as f64),
         gauge("onggi_log_bytes", "Size of the log.", stats.log_bytes as f64),
         counter("onggi_log_frames_total", "Frames made durable.", stats.log_frames),

@@ -81,6 +81,7 @@ pub const NEEDS: &[(&str, Need)] = &[
     ("/api/v1/notifications/live", Need::Read),
     ("/api/v1/admin/tsdb/delete_series", Need::Admin),
     ("/api/v1/admin/tsdb/snapshot", Need::Process),
+    ("/api/v1/admin/tsdb/clean_tombstones", Need::Admin),
     ("/api/v1/admin/tsdb/settle", Need::Process),
 ];
 

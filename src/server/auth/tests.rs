@@ -85,7 +85,10 @@ fn request_for(handler: &str) -> (&'static str, String, Vec<(&'static str, &'sta
             ("POST", handler.to_owned(), vec![V2], secret_series().body(Protocol::V2))
         }
         "/api/v1/read" => ("POST", handler.to_owned(), Vec::new(), read_request()),
-        "/-/quit" | "/api/v1/admin/tsdb/settle" | "/api/v1/admin/tsdb/snapshot" => {
+        "/-/quit"
+        | "/api/v1/admin/tsdb/settle"
+        | "/api/v1/admin/tsdb/snapshot"
+        | "/api/v1/admin/tsdb/clean_tombstones" => {
             ("POST", handler.to_owned(), Vec::new(), Vec::new())
         }
         "/api/v1/admin/tsdb/delete_series" => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{TenantId, TimeRange};
 use crate::storage::head::metadata::Described;
+use crate::storage::part::series::PartSummary;
 
 /// One live part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,13 @@ pub struct PartEntry {
     pub first_file: u64,
     pub last_file: u64,
     pub created_ms: i64,
+    /// The first part of the run that it belongs to: a merge whose output would outgrow memory cuts it
+    /// into several parts of ascending rows. 0: a run of its own.
+    #[serde(default)]
+    pub run: u64,
+    /// Deletions numbered up to this are erased from its rows.
+    #[serde(default)]
+    pub erased: u64,
 }
 
 /// What times a part holds.
@@ -40,6 +48,39 @@ pub enum PartKind {
 }
 
 impl PartEntry {
+    /// The entry of a part that was written; where its data are from is left to the caller. A part
+    /// of exemplars alone has no sample times of its own: it counts as of `absent`.
+    pub fn of(number: u64, kind: PartKind, summary: &PartSummary, bytes: u64, absent: TimeRange) -> Self {
+        let times = TimeRange::new(summary.min_ms, summary.max_ms);
+        let times = if times.is_empty() { absent } else { times };
+        Self {
+            number,
+            level: 0,
+            kind,
+            min_ms: times.start_ms,
+            max_ms: times.end_ms,
+            rows: u64::from(summary.rows),
+            float_samples: summary.float_samples,
+            histogram_samples: summary.histogram_samples,
+            exemplars: summary.exemplars,
+            bytes,
+            first_file: 0,
+            last_file: 0,
+            created_ms: 0,
+            run: number,
+            erased: 0,
+        }
+    }
+
+    pub fn samples(&self) -> u64 {
+        self.float_samples + self.histogram_samples
+    }
+
+    /// The number of its run.
+    pub fn run(&self) -> u64 {
+        if self.run == 0 { self.number } else { self.run }
+    }
+
     pub fn range(&self) -> TimeRange {
         TimeRange::new(self.min_ms, self.max_ms)
     }
@@ -56,6 +97,10 @@ pub struct Tombstone {
     pub end_ms: i64,
     pub created_ms: i64,
     pub through_file: u64,
+    /// Grows by one with every deletion: by it a part knows which ones it has erased. 0 in a
+    /// catalogue that was written before there were numbers.
+    #[serde(default)]
+    pub sequence: u64,
 }
 
 /// The log files that parts cover: everything up to `through`.
@@ -78,15 +123,30 @@ impl Catalogue {
     pub fn next_part(&self) -> u64 {
         self.parts.iter().map(|part| part.number + 1).max().unwrap_or(1)
     }
+
+    /// Gives numbers to deletions that have none.
+    pub fn number_deletions(&mut self) {
+        let mut last = self.last_deletion();
+        for tombstone in self.tombstones.iter_mut().filter(|tombstone| tombstone.sequence == 0) {
+            last += 1;
+            tombstone.sequence = last;
+        }
+    }
+
+    /// The number of the newest deletion that anything here knows of.
+    pub fn last_deletion(&self) -> u64 {
+        let of_tombstones = self.tombstones.iter().map(|tombstone| tombstone.sequence);
+        of_tombstones.chain(self.parts.iter().map(|part| part.erased)).max().unwrap_or(0)
+    }
 }
 
 /// One atomic change of the catalogue.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogueBatch {
     pub live: Vec<PartEntry>,
-    pub dead: Vec<u64>,
+    pub dead: Vec<PartEntry>,
     pub covered: Option<Covered>,
     pub metadata: Vec<(TenantId, Described)>,
     pub tombstones: Vec<Tombstone>,
-    pub tombstones_done: Vec<u128>,
+    pub tombstones_done: Vec<Tombstone>,
 }

@@ -16,7 +16,7 @@ use rocksdb::{
 };
 
 use super::catalogue::{Catalogue, CatalogueBatch, PartEntry};
-use super::{committed, keys, recovery, tuning};
+use super::{committed, keys, recovery, sst, tuning};
 use crate::error::ErrorKind;
 use crate::model::{Metadata, MetricType, TenantId};
 use crate::storage::head::metadata::Described;
@@ -84,7 +84,8 @@ pub struct DatabasePaths {
 /// An open database.
 pub struct Database {
     pub(super) db: DB,
-    pub(super) sst_options: Options,
+    pub(super) fresh_files: Options,
+    pub(super) merged_files: Options,
     path: PathBuf,
     staging: PathBuf,
     committed: PathBuf,
@@ -146,7 +147,8 @@ impl Database {
         })?;
         Ok(Self {
             db,
-            sst_options: tuning::parts_family(&cache),
+            fresh_files: tuning::parts_family(&cache),
+            merged_files: tuning::merged_files(&cache),
             path,
             staging: paths.staging.clone(),
             committed: paths.committed.clone(),
@@ -247,9 +249,17 @@ impl Database {
         LocalError::Catalogue { path: self.path.clone(), entry, reason: reason.to_owned() }
     }
 
-    /// Removes SST files that never were ingested.
-    pub fn clear_staging(&self) -> Result<(), LocalError> {
-        empty_folder(&self.staging)
+    /// Removes SST files of these parts that never were ingested.
+    pub fn discard_staged(&self, parts: &[u64]) -> Result<(), LocalError> {
+        let error = |action| move |source| LocalError::Io { action, path: self.staging.clone(), source };
+        for entry in std::fs::read_dir(&self.staging).map_err(error("list"))? {
+            let entry = entry.map_err(error("list"))?;
+            let part = sst::part_of_staged(&entry.file_name().to_string_lossy());
+            if part.is_some_and(|part| parts.contains(&part)) {
+                std::fs::remove_file(entry.path()).map_err(error("remove a file of"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes finished SST files in. They are durable after this, and garbage until a commit names
@@ -267,34 +277,17 @@ impl Database {
             .map_err(self.rocksdb_error("ingest part"))
     }
 
-    /// Changes the catalogue as one; durable and finished when it returns. After an error it is
-    /// unknown whether the change is durable, until another commit has succeeded.
-    pub fn commit(&self, batch: &CatalogueBatch) -> Result<(), LocalError> {
+    /// Changes the catalogue by all batches in their order, as one; durable and finished when it
+    /// returns. After an error it is open whether they took place: see [`crate::storage::commit`].
+    pub fn commit(&self, batches: &[&CatalogueBatch]) -> Result<(), LocalError> {
         let mut commits = self.commits.lock();
         // Also one that fails takes its number: it may be in the memtable, or durable.
         *commits += 1;
         let (catalogue, metadata) = (self.family(keys::CATALOGUE), self.family(keys::METADATA));
         let json = |value: &dyn erased::Json| value.json();
         let mut write = WriteBatch::default();
-        for part in &batch.live {
-            write.put_cf(catalogue, keys::catalogue_part(part.number), json(part));
-        }
-        for part in &batch.dead {
-            write.delete_cf(catalogue, keys::catalogue_part(*part));
-        }
-        if let Some(covered) = &batch.covered {
-            write.put_cf(catalogue, keys::catalogue_log(), json(covered));
-        }
-        for tombstone in &batch.tombstones {
-            write.put_cf(catalogue, keys::catalogue_tombstone(tombstone.id), json(tombstone));
-        }
-        for id in &batch.tombstones_done {
-            write.delete_cf(catalogue, keys::catalogue_tombstone(*id));
-        }
-        for (tenant, described) in &batch.metadata {
-            let Metadata { metric, metric_type, help, unit } = &described.metadata;
-            let value = (described.received_ms, *metric_type as u8, help, unit);
-            write.put_cf(metadata, keys::metadata(tenant.as_str(), metric), json(&value));
+        for batch in batches {
+            self.put(&mut write, batch);
         }
         write.put_cf(catalogue, keys::CATALOGUE_COMMIT, json(&*commits));
         write.put_cf(metadata, keys::METADATA_COMMIT, json(&*commits));
@@ -327,6 +320,31 @@ impl Database {
         committed::write(&copy.committed, finished)
     }
 
+    fn put(&self, write: &mut WriteBatch, batch: &CatalogueBatch) {
+        let (catalogue, metadata) = (self.family(keys::CATALOGUE), self.family(keys::METADATA));
+        let json = |value: &dyn erased::Json| value.json();
+        for part in &batch.live {
+            write.put_cf(catalogue, keys::catalogue_part(part.number), json(part));
+        }
+        for part in &batch.dead {
+            write.delete_cf(catalogue, keys::catalogue_part(part.number));
+        }
+        if let Some(covered) = &batch.covered {
+            write.put_cf(catalogue, keys::catalogue_log(), json(covered));
+        }
+        for tombstone in &batch.tombstones {
+            write.put_cf(catalogue, keys::catalogue_tombstone(tombstone.id), json(tombstone));
+        }
+        for tombstone in &batch.tombstones_done {
+            write.delete_cf(catalogue, keys::catalogue_tombstone(tombstone.id));
+        }
+        for (tenant, described) in &batch.metadata {
+            let Metadata { metric, metric_type, help, unit } = &described.metadata;
+            let value = (described.received_ms, *metric_type as u8, help, unit);
+            write.put_cf(metadata, keys::metadata(tenant.as_str(), metric), json(&value));
+        }
+    }
+
     /// Removes every byte of a part that the catalogue no longer names.
     pub fn drop_part(&self, part: u64) -> Result<(), LocalError> {
         let parts = self.family(keys::PARTS);
@@ -338,7 +356,8 @@ impl Database {
         Ok(())
     }
 
-    /// Drops what a crash left behind and checks that every live part is there.
+    /// Drops what a crash left behind and checks that every live part is there. Asks for no file's
+    /// contents: thousands of parts are looked at in no time.
     pub fn drop_garbage(&self, catalogue: &Catalogue) -> Result<u64, LocalError> {
         let live: BTreeSet<u64> = catalogue.parts.iter().map(|part| part.number).collect();
         let present: BTreeSet<u64> = self.parts_on_disk()?.into_iter().collect();
@@ -353,13 +372,19 @@ impl Database {
         Ok(dropped)
     }
 
-    /// Numbers of the parts that have rows here, whether the catalogue names them or not.
+    /// Numbers of the parts that have files here, whether the catalogue names them or not.
     pub fn parts_on_disk(&self) -> Result<Vec<u64>, LocalError> {
-        let mut parts = Vec::new();
-        while let Some(part) = self.part_at_or_after(parts.last().map_or(0, |last| last + 1))? {
-            parts.push(part);
-        }
-        Ok(parts)
+        let files = self.db.live_files().map_err(self.rocksdb_error("list files"))?;
+        // No file has keys of two parts.
+        let of_parts = files.iter().filter(|file| file.column_family_name == keys::PARTS);
+        let parts: BTreeSet<u64> = of_parts.filter_map(|file| keys::part_of(file.start_key.as_ref()?)).collect();
+        Ok(parts.into_iter().collect())
+    }
+
+    /// Whether a byte of the part is there.
+    #[cfg(test)]
+    pub fn has_part(&self, part: u64) -> Result<bool, LocalError> {
+        Ok(self.part_at_or_after(part)? == Some(part))
     }
 
     fn part_at_or_after(&self, part: u64) -> Result<Option<u64>, LocalError> {

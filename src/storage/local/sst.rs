@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rocksdb::{Direction, IteratorMode, ReadOptions, SstFileWriter};
+use rocksdb::{Direction, IteratorMode, Options, ReadOptions, SstFileWriter};
 
 use super::database::{Database, LocalError};
 use super::keys;
@@ -20,12 +20,26 @@ use crate::storage::part::{PartError, Section, SectionSink, SectionSource};
 const GATHERED_BYTES_MAX: usize = 4 << 20;
 /// A file that reaches this size is finished and the next begun.
 const SST_BYTES_MAX: u64 = 256 << 20;
+/// A file is synced after every so many bytes: at its end there is little left to sync, so that the
+/// log, whose syncs share the disk, never waits for all of a large file.
+const SYNC_BYTES: u64 = 8 << 20;
 /// Scans of long runs read ahead this much.
 const READAHEAD_BYTES: usize = 1 << 20;
+
+/// Name of a part's file under construction.
+fn staged_name(part: u64, number: usize) -> String {
+    format!("part-{part}-{number}.sst")
+}
+
+/// The part that a file under construction is of.
+pub(super) fn part_of_staged(name: &str) -> Option<u64> {
+    name.strip_prefix("part-")?.split('-').next()?.parse().ok()
+}
 
 /// Writes one part into SST files.
 pub struct SstSink<'db> {
     database: &'db Database,
+    options: &'db Options,
     part: u64,
     sections: Vec<SectionFiles<'db>>,
     files: Vec<PathBuf>,
@@ -36,19 +50,36 @@ pub struct SstSink<'db> {
 struct SectionFiles<'db> {
     gathered: Vec<u8>,
     rows: Vec<(usize, usize)>,
-    writer: Option<SstFileWriter<'db>>,
+    writer: Option<OpenFile<'db>>,
+}
+
+/// A file that is being written.
+struct OpenFile<'db> {
+    writer: SstFileWriter<'db>,
+    path: PathBuf,
+    synced_bytes: u64,
 }
 
 impl<'db> SstSink<'db> {
-    pub fn new(database: &'db Database, part: u64) -> Self {
+    /// Files of a part that is going to be merged: quickly written.
+    pub fn fresh(database: &'db Database, part: u64) -> Self {
+        Self::new(database, &database.fresh_files, part)
+    }
+
+    /// Files of a part that was merged: small.
+    pub fn merged(database: &'db Database, part: u64) -> Self {
+        Self::new(database, &database.merged_files, part)
+    }
+
+    fn new(database: &'db Database, options: &'db Options, part: u64) -> Self {
         let empty = || SectionFiles { gathered: Vec::new(), rows: Vec::new(), writer: None };
         let sections = Section::ALL.iter().map(|_| empty()).collect();
-        Self { database, part, sections, files: Vec::new(), bytes: 0 }
+        Self { database, options, part, sections, files: Vec::new(), bytes: 0 }
     }
 
     /// Finishes and syncs all files; gives their paths and total size.
     pub fn finish(mut self) -> Result<(Vec<PathBuf>, u64), LocalError> {
-        let mut shared: Option<SstFileWriter<'db>> = None;
+        let mut shared: Option<OpenFile<'db>> = None;
         for at in 0..self.sections.len() {
             let mut section = std::mem::replace(
                 &mut self.sections[at],
@@ -63,27 +94,28 @@ impl<'db> SstSink<'db> {
             if section.rows.is_empty() {
                 continue;
             }
-            let mut writer = match shared.take() {
-                Some(writer) => writer,
+            let mut file = match shared.take() {
+                Some(file) => file,
                 None => self.open_file()?,
             };
-            section.write_gathered(&mut writer, self.part, Section::ALL[at]).map_err(self.write_error())?;
-            shared = Some(writer);
+            let section_name = Section::ALL[at];
+            section.write_gathered(&mut file.writer, self.part, section_name).map_err(self.write_error())?;
+            shared = Some(file);
         }
         self.finish_file(shared)?;
         Ok((self.files, self.bytes))
     }
 
-    fn open_file(&mut self) -> Result<SstFileWriter<'db>, LocalError> {
-        let path = self.database.staging().join(format!("part-{}-{}.sst", self.part, self.files.len()));
-        let writer = SstFileWriter::create(&self.database.sst_options);
+    fn open_file(&mut self) -> Result<OpenFile<'db>, LocalError> {
+        let path = self.database.staging().join(staged_name(self.part, self.files.len()));
+        let writer = SstFileWriter::create(self.options);
         writer.open(&path).map_err(self.database.rocksdb_error("create SST file"))?;
-        self.files.push(path);
-        Ok(writer)
+        self.files.push(path.clone());
+        Ok(OpenFile { writer, path, synced_bytes: 0 })
     }
 
-    fn finish_file(&mut self, writer: Option<SstFileWriter<'db>>) -> Result<(), LocalError> {
-        if let Some(mut writer) = writer {
+    fn finish_file(&mut self, file: Option<OpenFile<'db>>) -> Result<(), LocalError> {
+        if let Some(OpenFile { mut writer, .. }) = file {
             writer.finish().map_err(self.database.rocksdb_error("finish SST file"))?;
             self.bytes += writer.file_size();
         }
@@ -103,21 +135,36 @@ impl<'db> SstSink<'db> {
             if files.gathered.len() <= GATHERED_BYTES_MAX {
                 return Ok(());
             }
-            let mut writer = self.open_file()?;
-            self.sections[at].write_gathered(&mut writer, part, section).map_err(self.write_error())?;
-            self.sections[at].writer = Some(writer);
+            let mut file = self.open_file()?;
+            self.sections[at].write_gathered(&mut file.writer, part, section).map_err(self.write_error())?;
+            self.sections[at].writer = Some(file);
             return Ok(());
         }
-        let writer = files.writer.as_mut().expect("checked above");
-        writer
-            .put(keys::part_key(part, section as u8, key), value)
-            .map_err(self.database.rocksdb_error("write SST file"))?;
-        if writer.file_size() >= SST_BYTES_MAX {
+        // Looked at before a row, not after it: a file without rows cannot be finished.
+        if files.writer.as_ref().is_some_and(|file| file.writer.file_size() >= SST_BYTES_MAX) {
             let full = files.writer.take();
             self.finish_file(full)?;
             self.sections[at].writer = Some(self.open_file()?);
         }
+        let file = self.sections[at].writer.as_mut().expect("opened with the section's first files");
+        file.writer
+            .put(keys::part_key(part, section as u8, key), value)
+            .map_err(self.database.rocksdb_error("write SST file"))?;
+        file.sync_if_due()?;
         Ok(())
+    }
+}
+
+impl OpenFile<'_> {
+    /// What RocksDB has handed to the system so far goes to the disk.
+    fn sync_if_due(&mut self) -> Result<(), LocalError> {
+        let bytes = self.writer.file_size();
+        if bytes < self.synced_bytes + SYNC_BYTES {
+            return Ok(());
+        }
+        self.synced_bytes = bytes;
+        let synced = std::fs::File::open(&self.path).and_then(|file| file.sync_data());
+        synced.map_err(|source| LocalError::Io { action: "sync SST file", path: self.path.clone(), source })
     }
 }
 

@@ -27,9 +27,11 @@ impl Scene {
     fn with_commits() -> Self {
         let scene = Self::new();
         let database = scene.open().expect("opens");
+        let mut last = None;
         for number in 1..=3 {
             let live = vec![ingest_part(&database, number)];
-            let dead = if number == 3 { vec![2] } else { vec![] };
+            let before = last.replace(live[0].clone());
+            let dead = if number == 3 { before.into_iter().collect() } else { vec![] };
             let covered = Some(Covered { through: number });
             let metadata = vec![(TenantId::anonymous(), described(number as i64))];
             let batch = CatalogueBatch { live, dead, covered, metadata, ..CatalogueBatch::default() };
@@ -104,7 +106,7 @@ fn described(received_ms: i64) -> Described {
 }
 
 fn ingest_part(database: &Database, number: u64) -> PartEntry {
-    let mut sink = SstSink::new(database, number);
+    let mut sink = SstSink::fresh(database, number);
     for section in [Section::Header, Section::Floats] {
         for key in 0..20u64 {
             sink.put(section, &key.to_be_bytes(), &[number as u8; 100]).expect("put");
@@ -126,11 +128,13 @@ fn ingest_part(database: &Database, number: u64) -> PartEntry {
         first_file: number,
         last_file: number,
         created_ms: 0,
+        run: number,
+        erased: 0,
     }
 }
 
 fn commit(database: &Database, batch: CatalogueBatch) {
-    database.commit(&batch).expect("committed");
+    database.commit(&[&batch]).expect("committed");
 }
 
 fn append(path: &Path, tail: &[u8]) {

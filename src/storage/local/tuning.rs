@@ -48,6 +48,13 @@ pub fn parts_family(cache: &Cache) -> Options {
     options
 }
 
+/// Files of merged parts: written once for good, so that their bytes may cost more time.
+pub fn merged_files(cache: &Cache) -> Options {
+    let mut options = parts_family(cache);
+    options.set_compression_type(DBCompressionType::Zstd);
+    options
+}
+
 fn table(cache: &Cache) -> BlockBasedOptions {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);

@@ -60,6 +60,25 @@ async fn a_snapshot_answers_its_name_and_stands_below_the_data() {
 }
 
 #[tokio::test]
+async fn what_was_deleted_is_erased_on_demand() {
+    let server = TestServer::with_samples(&[("web.enable-admin-api", "true")]).await;
+    let clean = "/api/v1/admin/tsdb/clean_tombstones";
+    server.state.storage.settle().await.expect("settled");
+    let samples = server.state.storage.stats().part_samples;
+    let delete = "/api/v1/admin/tsdb/delete_series";
+    server.post_form(delete, "match[]=load%7Binstance%3D%22a%22%7D").await;
+    assert_eq!(server.state.storage.stats().part_samples, samples);
+
+    let cleaned = server.post_form(clean, "").await;
+
+    assert_eq!((cleaned.status.as_u16(), cleaned.text()), (204, ""));
+    let stats = server.state.storage.stats();
+    assert!(stats.part_samples < samples && stats.deletions == 0, "{stats:?}");
+    let closed = TestServer::start(&[]).await;
+    assert_eq!(closed.post_form(clean, "").await.status, 500);
+}
+
+#[tokio::test]
 async fn quitting_asks_the_process_to_leave() {
     let server = TestServer::start(&[("web.enable-lifecycle", "true")]).await;
     assert_eq!(server.post_form("/-/quit", "").await.status, 200);

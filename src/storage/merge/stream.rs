@@ -1,0 +1,131 @@
+//! All inputs of a merge as one: series in order of rows, each with what all parts have of it,
+//! joined, without what is deleted or too old.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use super::cursor::{PartCursor, Row, Tally};
+use crate::model::TimeRange;
+use crate::storage::erase::erase;
+use crate::storage::error::StorageError;
+use crate::storage::part::series::row_order;
+use crate::storage::part::{PartSeries, RowSamples};
+use crate::storage::retention::Retention;
+use crate::storage::select::{join_pieces, sort_exemplars};
+use crate::storage::view::{Hidden, Part};
+
+/// Rows of all inputs together that are in memory before they are joined.
+const INPUTS_BYTES_MAX: u64 = 32 << 20;
+/// Of one input at least.
+const INPUT_BYTES_MIN: u64 = 1 << 20;
+
+/// The next row of an input. Ordered by series, then by input.
+struct Head {
+    row: Row,
+    input: usize,
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let (a, b) = (&self.row, &other.row);
+        row_order((&a.tenant, &a.labels), (&b.tenant, &b.labels)).then_with(|| self.input.cmp(&other.input))
+    }
+}
+
+/// See the module.
+pub struct MergedSeries<'a> {
+    cursors: Vec<PartCursor>,
+    heads: BinaryHeap<Reverse<Head>>,
+    hidden: Vec<&'a Hidden>,
+    retention: Retention<'a>,
+}
+
+impl<'a> MergedSeries<'a> {
+    /// What the parts have in `range`.
+    pub fn open(
+        parts: &[Arc<Part>],
+        range: TimeRange,
+        hidden: Vec<&'a Hidden>,
+        retention: Retention<'a>,
+    ) -> Result<Self, StorageError> {
+        let bytes_max = (INPUTS_BYTES_MAX / parts.len().max(1) as u64).max(INPUT_BYTES_MIN);
+        let open = |part: &Arc<Part>| PartCursor::new(Arc::clone(part), range, bytes_max);
+        let mut merged =
+            Self { cursors: parts.iter().map(open).collect(), heads: BinaryHeap::new(), hidden, retention };
+        for input in 0..merged.cursors.len() {
+            merged.advance(input)?;
+        }
+        Ok(merged)
+    }
+
+    /// The next series that is not wholly deleted or too old.
+    pub fn next(&mut self) -> Result<Option<PartSeries>, StorageError> {
+        while let Some(Reverse(first)) = self.heads.pop() {
+            let mut series = PartSeries::new(first.row.tenant.clone(), first.row.labels.clone());
+            let oldest_ms = self.retention.oldest_of_ms(&series.tenant, &series.labels);
+            let mut pieces = Vec::new();
+            self.take(first, &mut series, &mut pieces)?;
+            while let Some(Reverse(head)) = self.heads.peek()
+                && (&head.row.tenant, &head.row.labels) == (&series.tenant, &series.labels)
+            {
+                let Some(Reverse(head)) = self.heads.pop() else { break };
+                self.take(head, &mut series, &mut pieces)?;
+            }
+            let mut joined = join_pieces(pieces);
+            erase(&mut joined, TimeRange::new(i64::MIN, oldest_ms.saturating_sub(1)));
+            series.exemplars.retain(|exemplar| exemplar.timestamp_ms >= oldest_ms);
+            sort_exemplars(&mut series.exemplars);
+            if !joined.is_empty() || !series.exemplars.is_empty() {
+                let RowSamples { timestamps_ms, values, starts_ms, histograms } = joined;
+                return Ok(Some(PartSeries { timestamps_ms, values, starts_ms, histograms, ..series }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How much was read of each input so far.
+    pub fn tallies(&self) -> impl Iterator<Item = (u64, Tally)> {
+        self.cursors.iter().map(|cursor| (cursor.part.entry.number, cursor.read))
+    }
+
+    /// Adds one input's piece without what is deleted of it, and looks for the input's next row.
+    fn take(
+        &mut self,
+        head: Head,
+        series: &mut PartSeries,
+        pieces: &mut Vec<RowSamples>,
+    ) -> Result<(), StorageError> {
+        let Row { tenant, labels, mut samples, exemplars } = head.row;
+        let entry = &self.cursors[head.input].part.entry;
+        for hidden in self.hidden.iter().filter(|h| h.concerns(entry) && h.matches(&tenant, &labels)) {
+            erase(&mut samples, hidden.range());
+        }
+        if !samples.is_empty() {
+            pieces.push(samples);
+        }
+        series.exemplars.extend(exemplars);
+        self.advance(head.input)
+    }
+
+    fn advance(&mut self, input: usize) -> Result<(), StorageError> {
+        if let Some(row) = self.cursors[input].next()? {
+            self.heads.push(Reverse(Head { row, input }));
+        }
+        Ok(())
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Head {}
