@@ -58,6 +58,10 @@ memory-test: setup ## ten heavy queries over 30 days beside ingestion: resident 
 monstrous: setup ## how long small queries take alone and beside monstrous ones
 	cargo test --release --locked --test it -- isolation::measure --ignored --nocapture --test-threads=1
 
+.PHONY: bitflip-test
+bitflip-test: setup ## every byte of a small data directory flipped in turn: found or harmless
+	ONGGI_BIT_FLIPS=$${ONGGI_BIT_FLIPS:-all} cargo test --release --locked --test it -- check:: --nocapture --test-threads=1
+
 .PHONY: fuzz
 fuzz: setup ## damaged and hostile bytes for every decoder, for FUZZ_SECONDS each (default 60)
 	ONGGI_FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --release --locked --lib fuzz -- --ignored --nocapture --test-threads=1

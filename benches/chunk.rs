@@ -76,11 +76,14 @@ fn columns() -> Vec<(&'static str, Vec<f64>)> {
     ]
 }
 
+/// The next value of a series, from its state.
+type NextValue = fn(&mut Random, &mut f64) -> f64;
+
 /// What a target exposes, in the proportions seen on real ones; buckets apart, see [`families`].
 fn mix(samples: usize) -> Vec<Vec<f64>> {
     let mut random = Random(3);
     let mut columns = Vec::new();
-    let kinds: [(usize, fn(&mut Random, &mut f64) -> f64); 9] = [
+    let kinds: [(usize, NextValue); 9] = [
         (72, |_, state| *state),
         (34, |random, state| {
             *state += random.below(6) as f64;

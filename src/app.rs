@@ -211,7 +211,8 @@ const HEAD_PERCENT: u64 = 40;
 const CACHE_PERCENT: u64 = 5;
 const MERGE_PERCENT: u64 = 5;
 
-fn storage_options(config: &Config, clock: Arc<dyn Clock>) -> Result<StorageOptions, AppError> {
+/// How the store is opened, by the server and by commands on its directory.
+pub fn storage_options(config: &Config, clock: Arc<dyn Clock>) -> Result<StorageOptions, AppError> {
     let percent = |percent: u64| config.memory_limit_bytes / 100 * percent;
     let size = config.storage.retention_bytes_max;
     Ok(StorageOptions {

@@ -23,7 +23,7 @@ const BINNED: u8 = 5;
 /// tens.
 const PACKED_BYTES_MIN: usize = 40;
 
-/// Bytes of which an entropy-coded column must save one: it takes about twice the time to decode.
+/// Bytes of which an entropy-coded column must save one: it takes some times as long to decode.
 const BYTES_PER_BYTE_SAVED: usize = 16;
 
 /// Appends a column of at least one integer.

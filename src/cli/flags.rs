@@ -8,16 +8,25 @@ use crate::config::table::{CONFIG_FILE, SETTINGS, Setting, environment_name};
 
 /// One flag per setting and one per alias, grouped as the settings are.
 pub fn args() -> impl Iterator<Item = Arg> {
+    args_of(&[""])
+}
+
+/// As [`args`], of the settings whose names begin with one of `groups`, and the file of settings.
+pub fn args_of(groups: &'static [&'static str]) -> impl Iterator<Item = Arg> {
     let config_file = Arg::new(CONFIG_FILE)
         .long(CONFIG_FILE)
         .value_name("FILE")
         .help("YAML file of settings, flat, keys named as the flags [env: ONGGI_CONFIG_FILE]")
         .help_heading("config");
-    let settings = SETTINGS.iter().flat_map(|setting| {
+    let settings = settings_of(groups).flat_map(|setting| {
         let names = std::iter::once(&setting.name).chain(setting.aliases);
-        names.map(|name| arg(setting, name))
+        names.map(move |name| arg(setting, name))
     });
     std::iter::once(config_file).chain(settings)
+}
+
+fn settings_of(groups: &'static [&'static str]) -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| groups.iter().any(|group| setting.name.starts_with(group)))
 }
 
 fn arg(setting: &'static Setting, name: &'static str) -> Arg {
@@ -46,11 +55,16 @@ fn help(setting: &Setting) -> String {
 
 /// What the command line gave.
 pub fn given(matches: &ArgMatches) -> Flags {
+    given_of(matches, &[""])
+}
+
+/// What a command line gave that has the flags of [`args_of`].
+pub fn given_of(matches: &ArgMatches, groups: &'static [&'static str]) -> Flags {
     let text = |name: &str| {
         let is_given = matches.value_source(name) == Some(ValueSource::CommandLine);
         matches.get_one::<String>(name).filter(|_| is_given).cloned()
     };
-    let names = SETTINGS.iter().flat_map(|s| std::iter::once(&s.name).chain(s.aliases));
+    let names = settings_of(groups).flat_map(|s| std::iter::once(&s.name).chain(s.aliases));
     let values = names.filter_map(|name| Some(((*name).to_owned(), text(name)?)));
     Flags { config_file: text(CONFIG_FILE), values: values.collect() }
 }

@@ -1,11 +1,18 @@
 //! The command line: `onggi serve` and whatever else there is to run.
 //!
-//! [`flags`] turns the table of settings into flags; [`serve`] runs the server, [`descriptors`] makes
-//! room for its files. Errors that end a
-//! command are printed here, once.
+//! - [`serve`]: the server
+//! - on a directory that no server has open: [`check`] is it whole, [`import`] history into it,
+//!   [`export`] samples out of it; the last two open it alike, by [`offline`]
+//! - [`flags`] turns the table of settings into flags, [`descriptors`] makes room for files
+//!
+//! Errors that end a command are printed here, once.
 
+mod check;
 mod descriptors;
+mod export;
 mod flags;
+mod import;
+mod offline;
 mod serve;
 
 use std::ffi::OsString;
@@ -25,6 +32,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match matches.subcommand() {
         Some((serve::NAME, matches)) => serve::run(matches),
+        // It says more by its status than whether it went well.
+        Some((check::NAME, matches)) => return check::run(matches),
+        Some((import::NAME, matches)) => import::run(matches),
+        Some((export::NAME, matches)) => export::run(matches),
         _ => unreachable!("a subcommand is required, and these are all"),
     };
     match result {
@@ -56,6 +67,15 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve::command())
+        .subcommand(check::command())
+        .subcommand(import::command())
+        .subcommand(export::command())
+}
+
+/// The process' variables; those that are not Unicode cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 
-use super::{descriptors, flags};
+use super::{descriptors, environment, flags};
 use crate::app::App;
 use crate::config::Config;
 use crate::telemetry::logging;
@@ -37,10 +37,4 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         app.run().await?;
         Ok(())
     })
-}
-
-/// Variables that are not Unicode cannot be ours.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

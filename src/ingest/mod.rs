@@ -5,12 +5,15 @@
 //! name, whatever protocol they came by. Storage gets what is left.
 //!
 //! - protocols: [`remote_write`]; the contracts as generated types: [`proto`]
+//! - files of history: [`prometheus_block`] and [`text`], read series by series and line by line
 //! - judgement: [`mod@validate`]
 //! - requests for tests and benches: [`testing`]
 
+pub mod prometheus_block;
 pub mod proto;
 pub mod remote_write;
 pub mod testing;
+pub mod text;
 pub mod validate;
 
 #[cfg(test)]

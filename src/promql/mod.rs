@@ -3,7 +3,8 @@
 //! - [`engine`]: the way of a query; [`value`], [`error`], [`annotations`], [`limits`]: what comes
 //!   out and what bounds it
 //! - [`syntax`]: text and tree; [`plan`]: the tree as it is evaluated
-//! - [`operators`]: evaluation over columns of steps; [`functions`]: what functions compute
+//! - [`operators`]: evaluation over columns of steps; [`functions`]: what functions compute;
+//!   [`workers`]: threads that help large queries
 //! - [`histogram`]: native histograms and their arithmetic; [`number`]: floats as text
 //!
 //! Knows no storage, no HTTP and no tenant. Everything is synchronous.

@@ -70,8 +70,8 @@ fn inverse(batch: &CatalogueBatch, covered: Covered) -> CatalogueBatch {
 mod tests {
     use super::*;
     use crate::model::TimeRange;
-    use crate::storage::local::{DatabasePaths, PartEntry, committed};
     use crate::storage::local::catalogue::PartKind;
+    use crate::storage::local::{DatabasePaths, PartEntry, committed};
     use crate::storage::part::series::PartSummary;
 
     fn part(number: u64) -> PartEntry {

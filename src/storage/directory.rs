@@ -10,6 +10,7 @@
 //! snapshots/  a data directory each, see [`super::snapshot`]; there once one was asked for
 //! queries.active
 //!             the server's note of the queries in flight; no data, may be deleted at any time
+//! imports     which blocks were imported, one line of JSON each; `onggi import` writes it
 //! ```
 //! Owns creation and recognition. Everything unknown is refused by name rather than overwritten.
 
@@ -26,14 +27,27 @@ use super::local::{DatabasePaths, committed};
 pub const FORMAT: u32 = 1;
 
 /// Entries of a data directory; `lost+found` stands in the root of many a volume.
-const KNOWN: [&str; 9] =
-    ["FORMAT", "LOCK", "COMMITTED", "log", "db", "staging", "snapshots", "queries.active", "lost+found"];
+const KNOWN: [&str; 10] = [
+    "FORMAT",
+    "LOCK",
+    "COMMITTED",
+    "log",
+    "db",
+    "staging",
+    "snapshots",
+    "queries.active",
+    IMPORTS,
+    "lost+found",
+];
 
 /// Files that are replaced as a whole, by way of a temporary one that a crash may leave behind.
 const REPLACED: [&str; 2] = ["FORMAT", "COMMITTED"];
 
 /// The end of a snapshot's name while it is made.
 const UNFINISHED: &str = ".tmp";
+
+/// The file in which imports remember what they have done.
+pub const IMPORTS: &str = "imports";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct FormatFile {
@@ -157,12 +171,32 @@ impl Drop for UnfinishedSnapshot {
     }
 }
 
-fn database_paths(directory: &Path) -> DatabasePaths {
+pub fn database_paths(directory: &Path) -> DatabasePaths {
     DatabasePaths {
         database: directory.join("db"),
         staging: directory.join("staging"),
         committed: directory.join("COMMITTED"),
     }
+}
+
+/// Looks at a directory without changing anything of it; what is returned keeps others from opening it.
+///
+/// A missing `LOCK` is not made: nobody has the directory open then.
+pub fn inspect(path: &Path) -> Result<Option<File>, StorageError> {
+    std::fs::read_dir(path).map_err(io("list", path))?;
+    let lock_path = path.join("LOCK");
+    let lock = match File::open(&lock_path) {
+        Ok(file) => match file.try_lock() {
+            Ok(()) => Some(file),
+            Err(TryLockError::WouldBlock) => return Err(StorageError::Locked { path: lock_path }),
+            Err(TryLockError::Error(source)) => return Err(io("lock", &lock_path)(source)),
+        },
+        Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => None,
+        Err(source) => return Err(io("open", &lock_path)(source)),
+    };
+    refuse_foreign(path)?;
+    check_format(&path.join("FORMAT"))?;
+    Ok(lock)
 }
 
 fn refuse_foreign(path: &Path) -> Result<(), StorageError> {

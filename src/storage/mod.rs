@@ -8,10 +8,12 @@
 //!   [`erase`]
 //! - the start: [`directory`] whose folder is it · [`replay`] the log into the head
 //! - copies: [`snapshot`] · [`durable`] what it takes until a file survives a power cut
+//! - from outside: [`check`] a directory at rest, without changing it
 //!
 //! Knows no PromQL and no protocol. Everything below this file is private to it.
 
 mod background;
+pub mod check;
 mod commit;
 mod cut;
 mod directory;
@@ -41,6 +43,7 @@ mod tests;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+pub use directory::IMPORTS;
 pub use engine::{Appended, Deletion};
 pub use error::{AppendError, StorageError};
 pub use head::Cardinality;

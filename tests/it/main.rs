@@ -8,6 +8,7 @@
 //! - [`isolation`], [`memory`]: one query beside others, all of them within a limit of memory
 //! - [`hostile`], [`drain`], [`overload`], [`full_disk`], [`directories`]: the bad days
 //! - [`reload`]: the files of the door and of the limits, changed under the running server
+//! - [`check`], [`import`]: the commands on a directory at rest; no flipped bit becomes an answer
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
 //! - [`remote_read`]: a real Prometheus asks through this server and hears what this server says
 //! - [`floors`]: which file may import which
@@ -16,6 +17,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking, helpers included")]
 
 mod backlog;
+mod check;
 mod crash;
 mod directories;
 mod drain;
@@ -24,6 +26,7 @@ mod floors;
 mod full_disk;
 mod grafana;
 mod hostile;
+mod import;
 mod isolation;
 mod kill;
 mod memory;

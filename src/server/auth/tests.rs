@@ -88,9 +88,7 @@ fn request_for(handler: &str) -> (&'static str, String, Vec<(&'static str, &'sta
         "/-/quit"
         | "/api/v1/admin/tsdb/settle"
         | "/api/v1/admin/tsdb/snapshot"
-        | "/api/v1/admin/tsdb/clean_tombstones" => {
-            ("POST", handler.to_owned(), Vec::new(), Vec::new())
-        }
+        | "/api/v1/admin/tsdb/clean_tombstones" => ("POST", handler.to_owned(), Vec::new(), Vec::new()),
         "/api/v1/admin/tsdb/delete_series" => {
             ("POST", handler.to_owned(), vec![FORM], format!("{selector}&start=0&end=1").into_bytes())
         }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, FlushOptions, IngestExternalFileOptions,
-    IteratorMode, Options, ReadOptions, WriteBatch,
+    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, FlushOptions, InfoLogger,
+    IngestExternalFileOptions, IteratorMode, LogLevel, Options, ReadOptions, WriteBatch,
 };
 
 use super::catalogue::{Catalogue, CatalogueBatch, PartEntry};
@@ -35,6 +35,8 @@ pub enum LocalError {
     Catalogue { path: PathBuf, entry: String, reason: String },
     #[error("part {part} in {} is not gone after its files were dropped", path.display())]
     NotDropped { path: PathBuf, part: u64 },
+    #[error("database in {} is not whole: {flaw}; a start of the server heals what a power cut left", path.display())]
+    Flawed { path: PathBuf, flaw: String },
     #[error("the catalogue names part {part}, but {} does not hold it", path.display())]
     MissingPart { path: PathBuf, part: u64 },
     #[error("part {part} in {} has {found} bytes of SST files instead of {expected}", path.display())]
@@ -122,6 +124,9 @@ impl Database {
             DatabasePaths { database: path.to_owned(), staging: PathBuf::new(), committed: PathBuf::new() };
         let open = |mut options: Options, families: Families| {
             options.create_if_missing(false);
+            options.create_missing_column_families(false);
+            // It would be written into the folder.
+            options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
             DB::open_cf_descriptors_read_only(&options, path, families, false)
         };
         Self::open_with(open, &paths, LOOK_CACHE_BYTES)
@@ -192,7 +197,7 @@ impl Database {
     }
 
     /// The last commit that catalogue and metadata hold.
-    fn commit_numbers(&self) -> Result<(u64, u64), LocalError> {
+    pub(super) fn commit_numbers(&self) -> Result<(u64, u64), LocalError> {
         let number = |family: &str, key: &[u8]| {
             let value =
                 self.db.get_cf(self.family(family), key).map_err(self.rocksdb_error("read commit"))?;
@@ -244,7 +249,7 @@ impl Database {
         serde_json::from_slice(value).map_err(|e| self.corrupt(key, &e.to_string()))
     }
 
-    fn corrupt(&self, key: &[u8], reason: &str) -> LocalError {
+    pub(super) fn corrupt(&self, key: &[u8], reason: &str) -> LocalError {
         let entry = key.escape_ascii().to_string();
         LocalError::Catalogue { path: self.path.clone(), entry, reason: reason.to_owned() }
     }
@@ -377,7 +382,8 @@ impl Database {
         let files = self.db.live_files().map_err(self.rocksdb_error("list files"))?;
         // No file has keys of two parts.
         let of_parts = files.iter().filter(|file| file.column_family_name == keys::PARTS);
-        let parts: BTreeSet<u64> = of_parts.filter_map(|file| keys::part_of(file.start_key.as_ref()?)).collect();
+        let parts: BTreeSet<u64> =
+            of_parts.filter_map(|file| keys::part_of(file.start_key.as_ref()?)).collect();
         Ok(parts.into_iter().collect())
     }
 

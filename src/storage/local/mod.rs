@@ -4,6 +4,7 @@
 //! - [`catalogue`]: which parts live and which log files they cover
 //! - [`committed`], [`recovery`], [`manifest`]: what a start demands of the database, and what it does
 //!   about one that a power cut has left in a state that RocksDB does not open
+//! - [`read_only`]: a database as something to be looked at
 //! - [`sst`]: a part's container: sections in SST files, written once, ingested, never rewritten
 //! - [`keys`]: the layout of keys
 //! - [`tuning`]: every option with its reason
@@ -16,6 +17,7 @@ pub mod committed;
 pub mod database;
 mod keys;
 mod manifest;
+mod read_only;
 mod recovery;
 pub mod sst;
 mod tuning;

@@ -78,7 +78,7 @@ pub fn prepare(paths: &DatabasePaths, commits: u64) -> Result<(), LocalError> {
 
 /// What of CURRENT and its MANIFEST is not as RocksDB leaves them when it is not interrupted. An
 /// empty folder has no flaw.
-fn find_flaw(database: &Path) -> Result<Option<String>, LocalError> {
+pub fn find_flaw(database: &Path) -> Result<Option<String>, LocalError> {
     let error = |source| LocalError::Io { action: "list", path: database.to_owned(), source };
     let current = match fs::read_to_string(database.join(CURRENT)) {
         Ok(current) => current,

@@ -46,11 +46,11 @@ pub use log::Log;
 pub use options::LogOptions;
 pub use reader::LogFileReader;
 pub use recover::{Recovered, seal_newest};
+pub use scanner::Tail;
 #[cfg(test)]
 pub use {
     disk::{Disk, DiskFile, SystemDisk},
     log::Ticket,
     records::{LoggedMetadata, Tombstone},
-    scanner::Tail,
     summary::Summary,
 };

@@ -124,3 +124,15 @@ pub fn index_entry(key: &[u8]) -> Result<(u32, u32, u32), PartError> {
     }
     Ok((be_u32(&key[13..17]), be_u32(&key[17..21]), be_u32(&key[21..25])))
 }
+
+/// An index key whole: the entry and the first row of its segment.
+pub fn index_segment(key: &[u8]) -> Result<(IndexKey, u32), PartError> {
+    let (name, value, first_row) = index_entry(key)?;
+    let kind = match key[0] {
+        0 => IndexKind::Samples,
+        1 => IndexKind::Exemplars,
+        _ => return Err(PartError::corrupt(Section::Index, key, "unknown kind of index entry")),
+    };
+    let day = key[1..9].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    Ok((IndexKey { kind, day: (day ^ 1 << 63) as i64, tenant: be_u32(&key[9..13]), name, value }, first_row))
+}

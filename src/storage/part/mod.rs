@@ -14,7 +14,8 @@
 //! - the pieces: `keys`, `statistics` the header, `dictionary` symbols, `rows` row → labels and
 //!   time bounds, `index` label → rows, `columns` timestamps that rows share, `frames` the
 //!   sub-chunks of a row, `families` of buckets, `samples` decoding them, `exemplars`
-//! - the whole: [`writer`], [`reader`], `select` matchers → rows, `label_queries` names and values
+//! - the whole: [`writer`], [`reader`], `select` matchers → rows, `label_queries` names and values,
+//!   `verify` everything against everything
 #![doc = include_str!("format.md")]
 
 mod columns;
@@ -33,6 +34,7 @@ mod samples;
 mod select;
 pub mod series;
 mod statistics;
+mod verify;
 pub mod writer;
 
 pub use container::{MemoryContainer, Section, SectionSink, SectionSource};

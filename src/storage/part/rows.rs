@@ -276,7 +276,11 @@ pub fn rows_overlapping(
     Ok(overlapping & rows)
 }
 
-fn take_bounds(value: &[u8], mut each: impl FnMut(u32, u32, Option<TimeRange>)) -> Result<(), Malformed> {
+/// Takes a block of time bounds: from which of its rows on how many rows have which.
+pub(super) fn take_bounds(
+    value: &[u8],
+    mut each: impl FnMut(u32, u32, Option<TimeRange>),
+) -> Result<(), Malformed> {
     let mut cursor = Cursor::new(value);
     let (mut row, mut min_ms) = (0u32, 0i64);
     while !cursor.is_empty() {

@@ -46,6 +46,10 @@ impl Step {
         Self::Delete,
         Self::Copy,
     ];
+
+    pub fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
 }
 
 impl Survival {

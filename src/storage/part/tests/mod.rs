@@ -4,6 +4,7 @@
 mod families;
 mod model;
 mod rounds;
+mod verify;
 
 use model::{Random, labels, series};
 

@@ -1,0 +1,205 @@
+//! What was exported is imported again, to the bit.
+
+use std::path::Path;
+
+use super::*;
+use crate::cli::import;
+use crate::clock::ManualClock;
+use crate::ingest::text::number::NAN_BITS;
+use crate::model::series_batch::HistogramSample;
+use crate::model::time::{DAY_MS, HOUR_MS};
+use crate::model::{
+    Counts, FloatSample, Histogram, Labels, ResetHint, STALE_NAN_BITS, SeriesBatch, TenantId,
+};
+use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
+use crate::storage::StorageOptions;
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+fn open(path: &Path) -> Offline {
+    let options = StorageOptions {
+        path: path.to_owned(),
+        retention_ms: DAY_MS,
+        clock: ManualClock::at_ms(NOW_MS),
+        head_bytes_max: 64 << 20,
+        cache_bytes: 8 << 20,
+        epoch_age_max_ms: HOUR_MS,
+        epoch_log_bytes_max: 64 << 20,
+        log_file_bytes: 1 << 20,
+        retention_bytes_max: None,
+        retention_rules: Vec::new(),
+        merge_grace_ms: HOUR_MS,
+        merge_gathered_bytes_max: 16 << 20,
+    };
+    Offline::open_quietly(options).expect("opens")
+}
+
+fn export() -> Export {
+    Export {
+        matchers: Vec::new(),
+        range: TimeRange::new(NOW_MS - 30 * DAY_MS, NOW_MS),
+        form: Form::Exact,
+        skip_histograms: false,
+    }
+}
+
+/// Values that a text could lose, in series whose labels a text could garble.
+fn batch() -> SeriesBatch {
+    let mut batch = SeriesBatch::new(TenantId::anonymous(), Default::default());
+    let special = [
+        STALE_NAN_BITS,
+        NAN_BITS,
+        f64::NAN.to_bits(),
+        0xfff8_0000_0000_0007,
+        0,
+        1 << 63,
+        1,
+        f64::MAX.to_bits(),
+        f64::INFINITY.to_bits(),
+        f64::NEG_INFINITY.to_bits(),
+        0.1f64.to_bits(),
+        1e21f64.to_bits(),
+        (-123_456.789f64).to_bits(),
+    ];
+    let labels = [
+        Labels::from_pairs([("__name__", "plain")]),
+        Labels::from_pairs([
+            ("__name__", "plain"),
+            ("A", "sorts before the name"),
+            ("q", "\"\\\n\r\t} # ,="),
+        ]),
+        Labels::from_pairs([("__name__", "my.dotted name"), ("größe", "日本"), ("a b", " x ")]),
+        Labels::from_pairs([("__name__", "1{")]),
+    ];
+    for (number, labels) in labels.iter().enumerate() {
+        let floats: Vec<FloatSample> = special
+            .iter()
+            .enumerate()
+            .map(|(at, bits)| FloatSample {
+                timestamp_ms: NOW_MS - HOUR_MS - 20 * DAY_MS * number as i64 / 3 + at as i64 * 15_001,
+                start_ms: if number == 1 { NOW_MS - 1 - at as i64 } else { 0 },
+                value: f64::from_bits(*bits),
+            })
+            .collect();
+        batch.push_owned(labels, &floats, &[], &[]);
+    }
+    batch
+}
+
+/// Times, values and start times, to the bit.
+type Bits = Vec<(i64, u64, i64)>;
+
+fn all(offline: &Offline) -> Vec<(Labels, Bits)> {
+    let querier = offline.storage.querier(&TenantId::anonymous()).expect("ready");
+    let guard = QueryGuard::unlimited();
+    let request =
+        SelectRequest { matchers: Vec::new(), range: TimeRange::ALL, hints: SelectHints::default() };
+    let samples = |series: &Series| {
+        (0..series.timestamps_ms.len())
+            .map(|at| {
+                let start_ms = series.starts_ms.get(at).copied().unwrap_or(0);
+                (series.timestamps_ms[at], series.values[at].to_bits(), start_ms)
+            })
+            .collect()
+    };
+    let found = querier.select(&request, &guard).expect("selected");
+    found
+        .map(|series| series.expect("read"))
+        .map(|series| (series.labels.clone(), samples(&series)))
+        .collect()
+}
+
+fn exported(export: &Export, offline: &Offline, memory_bytes: u64) -> anyhow::Result<(Exported, String)> {
+    let querier = offline.storage.querier(&TenantId::anonymous())?;
+    let mut out = Vec::new();
+    let exported = export.run(&*querier, &MemoryBudget::new("export", memory_bytes), &mut out)?;
+    Ok((exported, String::from_utf8(out)?))
+}
+
+#[test]
+fn an_export_that_is_imported_is_the_same_to_the_bit() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let offline = open(&folder.path().join("a"));
+    offline.runtime.block_on(offline.storage.append(batch())).expect("appended");
+    let whole = all(&offline);
+
+    let (counts, text) = exported(&export(), &offline, u64::MAX).expect("exported");
+
+    assert_eq!((counts.series, counts.samples), (4, 4 * 13));
+    let path = folder.path().join("export.om");
+    std::fs::write(&path, &text).expect("written");
+    let other = open(&folder.path().join("b"));
+    let fed = import::of_text(&path, &other, &folder.path().join("b"), NOW_MS).expect("imported");
+    assert!(fed.refused.is_empty(), "{:?}", fed.refused);
+    assert_eq!(all(&other), whole);
+    assert_eq!(exported(&export(), &other, u64::MAX).expect("exported").1, text, "and again");
+}
+
+#[test]
+fn a_budget_that_is_too_small_for_all_at_once_changes_nothing() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let offline = open(folder.path());
+    offline.runtime.block_on(offline.storage.append(batch())).expect("appended");
+    offline.runtime.block_on(offline.storage.settle()).expect("settled");
+    let (counts, text) = exported(&export(), &offline, u64::MAX).expect("exported");
+
+    let mut tried = 0;
+    for memory_bytes in (600..4_000).step_by(100) {
+        // The least of them do not even hold the names.
+        if let Ok((few, pieces)) = exported(&export(), &offline, memory_bytes) {
+            assert_eq!((few, &pieces), (counts, &text), "{memory_bytes} bytes");
+            tried += 1;
+        }
+    }
+    assert!(tried > 5, "only {tried} budgets were enough");
+}
+
+#[test]
+fn ranges_selectors_and_the_plain_form_leave_out_what_they_say() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let offline = open(folder.path());
+    offline.runtime.block_on(offline.storage.append(batch())).expect("appended");
+
+    let plain = Export { form: Form::Plain, ..export() };
+    let (counts, text) = exported(&plain, &offline, u64::MAX).expect("exported");
+    assert_eq!(counts.samples, 4 * 12, "without the staleness markers");
+    assert!(!text.contains("NaN(") && !text.contains("st@"), "{text}");
+    assert!(text.ends_with("# EOF\n"));
+
+    let first_ms = NOW_MS - HOUR_MS - 20 * DAY_MS;
+    let one = Export {
+        matchers: parse_selector("{\"1{\"}", &ParseOptions::default()).expect("a selector"),
+        range: TimeRange::new(first_ms, first_ms + 15_001),
+        ..export()
+    };
+    let (counts, text) = exported(&one, &offline, u64::MAX).expect("exported");
+    assert_eq!((counts.series, counts.samples), (1, 2));
+    assert_eq!(text.lines().next(), Some("{\"1{\"} NaN(0x7ff0000000000002) 1698268400"));
+}
+
+#[test]
+fn native_histograms_end_the_export_by_name_or_are_passed_over() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let offline = open(folder.path());
+    let mut batch = batch();
+    let histogram = Histogram {
+        reset_hint: ResetHint::Unknown,
+        schema: 0,
+        zero_threshold: 0.0,
+        sum: 0.0,
+        positive_spans: Vec::new(),
+        negative_spans: Vec::new(),
+        custom_values: Vec::new(),
+        counts: Counts::Float { count: 0.0, zero_count: 0.0, positive: Vec::new(), negative: Vec::new() },
+    };
+    let sample = HistogramSample { timestamp_ms: NOW_MS - 5, start_ms: 0, histogram };
+    batch.push_owned(&Labels::from_pairs([("__name__", "native")]), &[], &[sample], &[]);
+    offline.runtime.block_on(offline.storage.append(batch)).expect("appended");
+
+    let error = exported(&export(), &offline, u64::MAX).expect_err("refused").to_string();
+    assert!(error.contains("native has native histograms") && error.contains("--skip-histograms"), "{error}");
+
+    let skipping = Export { skip_histograms: true, ..export() };
+    let (counts, _) = exported(&skipping, &offline, u64::MAX).expect("exported");
+    assert_eq!((counts.samples, counts.histograms_skipped), (4 * 13, 1));
+}

@@ -1,0 +1,79 @@
+//! `onggi import` and `onggi export` as a user calls them, and a server on what they made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::support::server::{Options, Server};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Runs a command to its end: its status, what it wrote and what it said.
+fn onggi(arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_onggi")).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn history_is_imported_checked_served_and_exported() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let path = data.to_str().unwrap();
+    let blocks = fixture("backfill/blocks");
+    let (blocks, keep) = (blocks.to_str().unwrap(), "--storage.retention=100y");
+
+    let (is_good, out, said) = onggi(&["import", path, blocks, keep]);
+    assert!(is_good && out.starts_with("imported 8 floats"), "{out}{said}");
+    assert!(said.contains("block 2 of 2"), "{said}");
+    let (is_good, out, said) = onggi(&["import", path, blocks, keep]);
+    assert!(is_good && out.contains("2 were imported before"), "{out}{said}");
+
+    let (is_good, out, said) = onggi(&["check", path]);
+    assert!(is_good && out.starts_with("ok: "), "{out}{said}");
+
+    let server = Server::start(&Options::new(&data).flag(keep));
+    let answer = server.client().query("backfill_total[2h1ms]", 1_700_007_200_000).unwrap();
+    let samples = [(1_700_000_000_000, 1.0), (1_700_003_600_000, 2.0), (1_700_007_200_000, 3.0)];
+    assert_eq!(answer.len(), 1);
+    assert_eq!(answer[0].samples, samples);
+    let (is_good, out, said) = onggi(&["export", path]);
+    assert!(!is_good && out.is_empty() && said.contains("LOCK"), "{out}{said}");
+    drop(server);
+
+    let (is_good, exported, said) = onggi(&["export", path]);
+    assert!(is_good, "{said}");
+    let text = directory.path().join("export.om");
+    fs::write(&text, &exported).unwrap();
+    let other = directory.path().join("other");
+    let (is_good, out, said) = onggi(&["import", other.to_str().unwrap(), text.to_str().unwrap(), keep]);
+    assert!(is_good && out.starts_with("imported 8 floats"), "{out}{said}");
+    let (_, again, _) = onggi(&["export", other.to_str().unwrap()]);
+    assert_eq!(again, exported);
+    // What promtool was given, in another order.
+    let count = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(count(&exported), count(&fs::read_to_string(fixture("backfill/backfill.om")).unwrap()));
+}
+
+#[test]
+fn what_is_too_old_is_said_and_nothing_foreign_is_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let text = fixture("backfill/backfill.om");
+    let (is_good, out, said) =
+        onggi(&["import", data.to_str().unwrap(), text.to_str().unwrap(), "--storage.retention=1d"]);
+    assert!(is_good && out.contains("8 samples are older than --storage.retention"), "{out}{said}");
+
+    let foreign = directory.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("holiday.jpg"), "not ours").unwrap();
+    for command in ["import", "export", "check"] {
+        let source = if command == "import" { text.to_str() } else { None };
+        let arguments: Vec<&str> = [command, foreign.to_str().unwrap()].into_iter().chain(source).collect();
+        let (is_good, out, said) = onggi(&arguments);
+        assert!(!is_good && out.is_empty(), "{command}: {out}{said}");
+    }
+    assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
+}
