@@ -58,7 +58,8 @@
 //! The *head* is the log in memory: a registry of active series and, per *epoch*, the samples of a
 //! range of log files. An epoch is sealed by age, memory or log size and flushed:
 //!
-//! 1. its series, sorted by tenant, metric name and labels, are written into parts (SST files);
+//! 1. its series, sorted by tenant, metric name and labels (`le` last, by number), are written into parts
+//!    (SST files);
 //! 2. the files are ingested into RocksDB, whose own WAL is off, always;
 //! 3. one catalogue batch names the parts and the log files they cover, and is flushed; then its
 //!    number is noted beside the database, so that a start can tell whether the catalogue lost one;
@@ -108,9 +109,9 @@
 //! [`promql::Engine`] parses, finds the absolute time range of each selector, fetches all selectors
 //! through the `Querier`, and evaluates synchronously over columns of steps, series by series.
 //! `storage` answers a selector from one read view: active series by the registry's index, parts by
-//! theirs, all pieces of a series through the one join. Queries run on threads of their own with a
-//! deadline, a memory budget and a way to be cancelled; a wrong or too large question is an error,
-//! never a partial answer.
+//! theirs, all pieces of a series through the one join. A query runs on a thread of its own, which
+//! others help where they are free, with a deadline, a memory budget and a way to be cancelled; a
+//! wrong or too large question is an error, never a partial answer.
 
 pub mod app;
 pub mod chunk;

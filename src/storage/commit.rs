@@ -95,6 +95,7 @@ mod tests {
         let path = |name| folder.path().join(name);
         let paths =
             DatabasePaths { database: path("db"), staging: path("staging"), committed: path("COMMITTED") };
+        std::fs::create_dir(&paths.database).expect("made");
         committed::write(&paths.committed, 0).expect("written");
         let database = Database::open(&paths, 1 << 20).expect("opens");
         let commits = Commits::new(Covered::default());

@@ -144,7 +144,7 @@ fn a_database_that_is_gone_is_not_taken_for_a_new_one() {
     let (db, aside) = (options.data.join("db"), directory.path().join("aside"));
     fs::rename(&db, &aside).unwrap();
 
-    check_refused(&options, &["db", "commit 1"]);
+    check_refused(&options, &["db", "does not hold commit"]);
 
     fs::remove_dir_all(&db).unwrap();
     fs::rename(&aside, &db).unwrap();

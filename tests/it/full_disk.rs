@@ -117,14 +117,15 @@ fn the_last_of_a_disk_is_kept_for_flushes_and_merges() {
     let filled = fs::metadata(&ballast).unwrap().len();
     File::options().write(true).open(&ballast).unwrap().set_len(filled - ROOM_LEFT).unwrap();
     let mut refusal = String::new();
+    let too_much = batch(1000);
+    oracle.sent(&too_much);
     let refused = eventually(Duration::from_secs(30), || {
-        let response = client.write(Protocol::V2, &batch(1000)).unwrap();
+        let response = client.write(Protocol::V2, &too_much).unwrap();
         refusal = response.text();
         response.status == 503
     });
     assert!(refused && refusal.contains("reserve"), "{refusal}\n{}", server.log_tail());
     client.settle().unwrap_or_else(|p| panic!("{p}\n{}", server.log_tail()));
-    oracle.sent(&batch(1000));
     oracle.verify(&client, "full_disk").unwrap_or_else(|p| panic!("low: {p}\n{}", server.log_tail()));
 
     fs::remove_file(&ballast).unwrap();
