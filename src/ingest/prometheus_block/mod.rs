@@ -10,7 +10,7 @@
 //! - chunks: [`segments`] where they stand, [`chunk`] by encoding: [`xor`] floats, [`histogram`]
 //!   native histograms, both of [`varbit`] numbers
 //!
-//! Owns no policy: what is too old or badly labelled is [`super::validate`]'s to say.
+//! Owns no policy: what is too old or badly labelled is [`mod@super::validate`]'s to say.
 
 pub mod block;
 mod chunk;

@@ -1,7 +1,7 @@
 //! Text exposition with timestamps: OpenMetrics, or the older text format of Prometheus.
 //!
 //! What scrapers read has no timestamps, so it is no history: here every sample must have one.
-//! [`line`] takes one line apart, [`number`] reads values and times, [`lines`] gives lines of bounded
+//! [`mod@line`] takes one line apart, [`number`] reads values and times, [`lines`] gives lines of bounded
 //! length. Every error names the line.
 //!
 //! Two words are beyond both formats, so that an export comes back bit for bit. Parsers that do not

@@ -40,9 +40,9 @@ pub mod writer;
 pub use container::{MemoryContainer, Section, SectionSink, SectionSource};
 pub use error::PartError;
 pub use reader::PartReader;
-pub use series::{LE, PartOptions, PartSeries, RowSamples, le_order};
 #[cfg(test)]
-pub use series::{PartSummary, row_order};
+pub use series::PartSummary;
+pub use series::{LE, PartOptions, PartSeries, RowSamples, le_order, row_order};
 pub use writer::PartWriter;
 
 #[cfg(test)]
