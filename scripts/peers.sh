@@ -58,6 +58,8 @@ apt_options=(
     -o "Dir::Etc::sourcelist=$peers/apt/debian.sources" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::Lists=$peers/apt/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
     -o "APT::Sandbox::User=$(id -un)"
+    # A mirror that was not brought up to date will do: lists and packages are signed all the same.
+    -o Acquire::Check-Valid-Until=false
 )
 # Lists that need no place under /etc or /var, and so no rights.
 apt_options+=(-o "Dir::Cache=$peers/apt" -o "Dir::State::status=/var/lib/dpkg/status")
