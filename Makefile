@@ -62,6 +62,10 @@ monstrous: setup ## how long small queries take alone and beside monstrous ones
 bitflip-test: setup ## every byte of a small data directory flipped in turn: found or harmless
 	ONGGI_BIT_FLIPS=$${ONGGI_BIT_FLIPS:-all} cargo test --release --locked --test it -- check:: --nocapture --test-threads=1
 
+.PHONY: fixture
+fixture: setup ## write tests/fixtures/$$ONGGI_FIXTURE: a data directory of this version, once for each
+	cargo test --release --locked --test it -- pinned::write --ignored --exact --nocapture
+
 .PHONY: fuzz
 fuzz: setup ## damaged and hostile bytes for every decoder, for FUZZ_SECONDS each (default 60)
 	ONGGI_FUZZ_SECONDS=$${FUZZ_SECONDS:-60} cargo test --release --locked --lib fuzz -- --ignored --nocapture --test-threads=1

@@ -31,6 +31,8 @@ pub mod xor;
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod pinned;
 
 pub use effort::Effort;
 pub use head::HeadChunk;

@@ -1,18 +1,7 @@
-//! The data directory: what it holds, whose it is, which format it has.
+//! The data directory: whose it is, which format it has.
 //!
-//! ```text
-//! FORMAT      {"format":1,"features_required":[],"id":"<random>"}
-//! LOCK        held by the process that serves the directory
-//! COMMITTED   how many commits the catalogue must hold, see [`committed`]
-//! log/        the durable log
-//! db/         RocksDB: parts and catalogue
-//! staging/    SST files under construction; emptied at start
-//! snapshots/  a data directory each, see [`super::snapshot`]; there once one was asked for
-//! queries.active
-//!             the server's note of the queries in flight; no data, may be deleted at any time
-//! imports     which blocks were imported, one line of JSON each; `onggi import` writes it
-//! ```
 //! Owns creation and recognition. Everything unknown is refused by name rather than overwritten.
+#![doc = include_str!("format.md")]
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};

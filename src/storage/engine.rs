@@ -113,7 +113,6 @@ impl Engine {
             info!(?recovered, "newest log file was not closed by its writer");
         }
         let mut catalogue = database.catalogue()?;
-        catalogue.number_deletions();
         let dropped = database.drop_garbage(&catalogue)?;
         if dropped > 0 {
             info!(parts = dropped, "dropped parts that a crash left without an entry in the catalogue");

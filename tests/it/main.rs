@@ -9,6 +9,7 @@
 //! - [`hostile`], [`drain`], [`overload`], [`full_disk`], [`directories`]: the bad days
 //! - [`reload`]: the files of the door and of the limits, changed under the running server
 //! - [`check`], [`import`]: the commands on a directory at rest; no flipped bit becomes an answer
+//! - [`pinned`]: directories of released versions are read
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
 //! - [`remote_read`]: a real Prometheus asks through this server and hears what this server says
 //! - [`floors`]: which file may import which
@@ -31,6 +32,7 @@ mod isolation;
 mod kill;
 mod memory;
 mod overload;
+mod pinned;
 mod prometheus;
 mod reload;
 mod remote_read;

@@ -29,11 +29,9 @@ pub struct PartEntry {
     pub last_file: u64,
     pub created_ms: i64,
     /// The first part of the run that it belongs to: a merge whose output would outgrow memory cuts it
-    /// into several parts of ascending rows. 0: a run of its own.
-    #[serde(default)]
+    /// into several parts of ascending rows.
     pub run: u64,
     /// Deletions numbered up to this are erased from its rows.
-    #[serde(default)]
     pub erased: u64,
 }
 
@@ -76,11 +74,6 @@ impl PartEntry {
         self.float_samples + self.histogram_samples
     }
 
-    /// The number of its run.
-    pub fn run(&self) -> u64 {
-        if self.run == 0 { self.number } else { self.run }
-    }
-
     pub fn range(&self) -> TimeRange {
         TimeRange::new(self.min_ms, self.max_ms)
     }
@@ -97,9 +90,7 @@ pub struct Tombstone {
     pub end_ms: i64,
     pub created_ms: i64,
     pub through_file: u64,
-    /// Grows by one with every deletion: by it a part knows which ones it has erased. 0 in a
-    /// catalogue that was written before there were numbers.
-    #[serde(default)]
+    /// Grows by one with every deletion, from 1: by it a part knows which ones it has erased.
     pub sequence: u64,
 }
 
@@ -122,15 +113,6 @@ impl Catalogue {
     /// The first part number that no live part has.
     pub fn next_part(&self) -> u64 {
         self.parts.iter().map(|part| part.number + 1).max().unwrap_or(1)
-    }
-
-    /// Gives numbers to deletions that have none.
-    pub fn number_deletions(&mut self) {
-        let mut last = self.last_deletion();
-        for tombstone in self.tombstones.iter_mut().filter(|tombstone| tombstone.sequence == 0) {
-            last += 1;
-            tombstone.sequence = last;
-        }
     }
 
     /// The number of the newest deletion that anything here knows of.

@@ -1,15 +1,4 @@
-//! Keys of the RocksDB families.
-//!
-//! ```text
-//! family parts       part number u64 BE · section u8 · key of the section
-//! family catalogue   'p' · part number u64 BE        → PartEntry, JSON
-//!                    'l' · log name                  → covered log files, JSON
-//!                    't' · tombstone id u128 BE      → Tombstone, JSON
-//!                    'c'                             → number of the last commit, JSON
-//! family metadata    tenant · 0x00 · metric family   → Described, JSON
-//!                    0x00                            → number of the last commit, JSON
-//! ```
-//! A tenant name has no zero byte and is not empty, so the first one ends it.
+//! Keys of the RocksDB families, as the format of the [`crate::storage`] directory draws them.
 
 pub const PARTS: &str = "parts";
 pub const CATALOGUE: &str = "catalogue";

@@ -253,8 +253,8 @@ fn smallest(runs: &[Run]) -> Vec<Run> {
 fn group(parts: &[PartFacts]) -> (Vec<Run>, BTreeMap<Window, Vec<Run>>) {
     let mut runs: BTreeMap<u64, Run> = BTreeMap::new();
     for PartFacts { entry, days, erasable } in parts {
-        let run = runs.entry(entry.run()).or_insert_with(|| Run {
-            number: entry.run(),
+        let run = runs.entry(entry.run).or_insert_with(|| Run {
+            number: entry.run,
             level: entry.level,
             kind: entry.kind,
             bytes: 0,

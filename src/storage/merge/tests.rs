@@ -391,7 +391,7 @@ fn an_output_that_would_outgrow_memory_goes_on_in_another_part_of_its_run() {
     store.merge_all();
 
     let view = store.storage.engine.view.load_full();
-    let runs: std::collections::BTreeSet<u64> = view.parts.iter().map(|part| part.entry.run()).collect();
+    let runs: std::collections::BTreeSet<u64> = view.parts.iter().map(|part| part.entry.run).collect();
     assert!(view.parts.len() > runs.len(), "{} parts of {} runs", view.parts.len(), runs.len());
     assert_eq!(store.all(), want);
     assert!(store.jobs(true).is_empty());

@@ -59,6 +59,14 @@ impl Client {
         finish(self.agent.get(format!("{}{path}", self.base)).call())
     }
 
+    pub fn get_as(&self, path: &str, headers: &[(&str, &str)]) -> Result<Response, String> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        finish(request.call())
+    }
+
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, String> {
         let mut request = self.agent.post(format!("{}{path}", self.base));
         for (name, value) in headers {
