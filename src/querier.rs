@@ -89,7 +89,7 @@ pub struct ExemplarSeries {
 pub type SeriesIter<'a> = Box<dyn Iterator<Item = Result<Series, QueryError>> + Send + 'a>;
 
 /// What storage can be asked, by one tenant. Matcher sets are alternatives; none at all means
-/// every series.
+/// every series. Of a list only the first `limit` are wanted: memory is bounded by them.
 pub trait Querier: Send + Sync {
     fn select<'a>(
         &'a self,
@@ -102,6 +102,7 @@ pub trait Querier: Send + Sync {
         &self,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<Labels>, QueryError>;
 
@@ -110,6 +111,7 @@ pub trait Querier: Send + Sync {
         &self,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError>;
 
@@ -119,6 +121,7 @@ pub trait Querier: Send + Sync {
         name: &str,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError>;
 

@@ -27,6 +27,7 @@ mod head;
 mod join;
 mod local;
 mod log;
+mod look_up;
 mod merge;
 mod options;
 mod part;

@@ -3,18 +3,18 @@
 //! Finds the series first (registry and part indexes), then reads them in batches in order of
 //! their labels, so that a part is scanned along its own row order and memory stays bounded by a
 //! batch. How many series that is follows from what those before took. Every piece of a series,
-//! from whichever epoch or part, goes through one join.
+//! from whichever epoch or part, goes through one join. What there is, without samples, tells
+//! [`super::look_up`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::engine::Engine;
 use super::erase::erase;
 use super::head::SeriesRef;
-use super::head::registry::RegistryView;
 use super::join::SampleColumns;
-use super::local::sst::SstSource;
-use super::part::{PartError, PartReader, RowSamples};
+use super::look_up::LookUp;
+use super::part::RowSamples;
 use super::view::{Hidden, View};
 use crate::model::{Exemplar, FloatSample, Labels, Matcher, Metadata, ResetHint, TenantId, TimeRange};
 use crate::querier::{
@@ -23,22 +23,22 @@ use crate::querier::{
 
 /// Series read at a time: at first, while nobody knows how long they are, and at most.
 const FIRST_BATCH_SERIES: usize = 8;
-const BATCH_SERIES: usize = 512;
+pub(super) const BATCH_SERIES: usize = 512;
 
 /// Answers for one tenant.
 pub struct TenantQuerier {
-    engine: Arc<Engine>,
-    tenant: TenantId,
+    pub(super) engine: Arc<Engine>,
+    pub(super) tenant: TenantId,
 }
 
 /// Where a series' samples are.
-struct Found {
-    labels: Labels,
+pub(super) struct Found {
+    pub labels: Labels,
     head: Option<SeriesRef>,
     /// (index of the part in the view, row).
     rows: Vec<(u32, u32)>,
     /// What retention keeps of it.
-    oldest_ms: i64,
+    pub oldest_ms: i64,
 }
 
 /// Series and the view they were found in.
@@ -50,7 +50,7 @@ impl TenantQuerier {
     }
 
     /// The series that all matchers accept and that have a sample in the range, sorted.
-    fn find(
+    pub(super) fn find(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
@@ -120,7 +120,7 @@ impl TenantQuerier {
     }
 
     /// Reads one batch of series. Reserves for all that it takes meanwhile.
-    fn read(
+    pub(super) fn read(
         &self,
         view: &View,
         batch: &[Found],
@@ -203,44 +203,6 @@ impl TenantQuerier {
         }
     }
 
-    /// Finds the series of several matcher sets, each once, sorted.
-    fn find_sets(
-        &self,
-        matcher_sets: &[Vec<Matcher>],
-        range: TimeRange,
-        guard: &QueryGuard,
-    ) -> Result<Vec<FoundInView>, QueryError> {
-        if matcher_sets.is_empty() {
-            return Ok(vec![self.find(&[], range, guard)?]);
-        }
-        matcher_sets.iter().map(|matchers| self.find(matchers, range, guard)).collect()
-    }
-
-    /// What the indexes know without looking at series, sorted; `None` where that is not the
-    /// answer: with matchers, deletions or rules of retention, and where the range holds only some of the head.
-    fn ask_indexes(
-        &self,
-        matcher_sets: &[Vec<Matcher>],
-        range: TimeRange,
-        of_head: impl FnOnce(&RegistryView<'_>) -> Vec<String>,
-        of_part: impl Fn(&PartReader<SstSource>) -> Result<Vec<String>, PartError>,
-    ) -> Result<Option<Vec<String>>, QueryError> {
-        let registry = self.engine.registry.view();
-        let view = self.engine.view.load_full();
-        let mut epochs = view.epochs.iter().filter_map(|epoch| epoch.epoch.time_range());
-        let whole = epochs.all(|e| range.start_ms <= e.start_ms && e.end_ms <= range.end_ms);
-        let ruled = self.engine.retention_at(self.engine.clock.now_ms()).has_rules_after(range.start_ms);
-        if !matcher_sets.is_empty() || !view.hidden.is_empty() || ruled || !whole {
-            return Ok(None);
-        }
-        let mut all: BTreeSet<String> = of_head(&registry).into_iter().collect();
-        drop(registry);
-        for part in view.parts.iter().filter(|part| part.entry.range().overlaps(&range)) {
-            all.extend(of_part(part.reader()?)?);
-        }
-        Ok(Some(all.into_iter().collect()))
-    }
-
     fn within_retention(&self, range: TimeRange) -> TimeRange {
         let retention = self.engine.retention_at(self.engine.clock.now_ms());
         TimeRange::new(range.start_ms.max(retention.oldest_ms()), range.end_ms)
@@ -287,45 +249,20 @@ impl Querier for TenantQuerier {
         &self,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<Labels>, QueryError> {
-        let range = self.within_retention(range);
-        let mut all = BTreeSet::new();
-        for (view, found) in self.find_sets(matcher_sets, range, guard)? {
-            let may_be_hidden = |found: &Found| !view.hidden.is_empty() || found.oldest_ms > range.start_ms;
-            let (found, certain): (Vec<Found>, Vec<Found>) = found.into_iter().partition(may_be_hidden);
-            all.extend(certain.into_iter().map(|found| found.labels));
-            // With deletions or rules in force a series counts only if something of it is left.
-            for batch in found.chunks(BATCH_SERIES) {
-                let before = guard.reserved_bytes();
-                all.extend(self.read(&view, batch, range, guard)?.into_iter().map(|series| series.labels));
-                guard.reserve_exactly(before)?;
-            }
-        }
-        Ok(all.into_iter().collect())
+        self.look_up_series(LookUp { matcher_sets, range: self.within_retention(range), limit, guard })
     }
 
     fn label_names(
         &self,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError> {
-        let within = self.within_retention(range);
-        let of_head = |registry: &RegistryView<'_>| registry.label_names(&self.tenant);
-        let of_part = |part: &PartReader<SstSource>| part.label_names(&self.tenant, &[], within, guard);
-        if let Some(names) = self.ask_indexes(matcher_sets, within, of_head, of_part)? {
-            return Ok(names);
-        }
-        let mut names = BTreeSet::new();
-        for labels in self.series(matcher_sets, range, guard)? {
-            for (name, _) in &labels {
-                if !names.contains(name) {
-                    names.insert(name.to_owned());
-                }
-            }
-        }
-        Ok(names.into_iter().collect())
+        self.look_up_names(LookUp { matcher_sets, range: self.within_retention(range), limit, guard })
     }
 
     fn label_values(
@@ -333,24 +270,10 @@ impl Querier for TenantQuerier {
         name: &str,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError> {
-        let within = self.within_retention(range);
-        let of_head = |registry: &RegistryView<'_>| registry.label_values(&self.tenant, name);
-        let of_part =
-            |part: &PartReader<SstSource>| part.label_values(&self.tenant, name, &[], within, guard);
-        if let Some(values) = self.ask_indexes(matcher_sets, within, of_head, of_part)? {
-            return Ok(values);
-        }
-        let mut values = BTreeSet::new();
-        for labels in self.series(matcher_sets, range, guard)? {
-            if let Some(value) = labels.get(name)
-                && !values.contains(value)
-            {
-                values.insert(value.to_owned());
-            }
-        }
-        Ok(values.into_iter().collect())
+        self.look_up_values(name, LookUp { matcher_sets, range: self.within_retention(range), limit, guard })
     }
 
     fn exemplars(

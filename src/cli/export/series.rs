@@ -26,7 +26,7 @@ impl Reader<'_> {
     /// Names of metrics, sorted.
     pub fn metrics(&self) -> anyhow::Result<Vec<String>> {
         let sets = [self.matchers.to_vec()];
-        let names = self.querier.label_values(METRIC_NAME, &sets, self.range, &self.guard());
+        let names = self.querier.label_values(METRIC_NAME, &sets, self.range, usize::MAX, &self.guard());
         names.context("list metrics")
     }
 
@@ -71,8 +71,8 @@ impl Reader<'_> {
 
     /// The series behind `last`, each by itself.
     fn read_apart(&self, matchers: &[Matcher], last: Option<&Labels>, each: Each<'_>) -> anyhow::Result<()> {
-        let all =
-            self.querier.series(&[matchers.to_vec()], self.range, &self.guard()).context("list series")?;
+        let sets = [matchers.to_vec()];
+        let all = self.querier.series(&sets, self.range, usize::MAX, &self.guard()).context("list series")?;
         for labels in all.into_iter().filter(|labels| last.is_none_or(|last| labels > last)) {
             let exactly: Vec<Matcher> =
                 labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();

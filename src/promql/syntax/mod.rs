@@ -1,22 +1,25 @@
 //! Query text in, our own tree out; and back into text.
 //!
 //! - the tree: [`ast`], [`duration`], [`functions`]
-//! - reading: [`lexer`] and [`token`], [`parser`] and [`selector`], [`literal`], [`check`], within
-//!   [`limits`]
+//! - reading: [`lexer`] and [`token`] in front; then [`crate_reader`], or where it has no answer
+//!   [`parser`]; both with [`selector`] and [`literal`]; [`check`] behind; all within [`limits`]
 //! - writing: [`mod@format`] (`Display` and `format_query`), [`mod@ast_json`] (`parse_query`),
 //!   [`go_text`]
 //!
 //! Reading takes linear time, never panics, and its stack is bounded by [`limits`].
 //!
-//! The grammar is read here and not by the promql-parser crate: measured, the crate rejects 238 of
-//! 1861 expressions of Prometheus' own scripts, knows no positions (which errors, warnings and infos
-//! carry), panics on some numbers, and is quadratic in the length of a sum. What it cannot read needs
-//! a whole parser of ours, and then two grammars for one language would be one too many. It stays as
-//! the tests' second reader: where both accept a query, both must build the same tree.
+//! The grammar is the promql-parser crate's. It knows no positions, which errors, warnings and infos
+//! carry, and accepts what Prometheus refuses; it panics on some numbers, and is quadratic in the
+//! length of a sum. So it stands between a token stream of ours and checks of ours: [`crate_reader`]
+//! shows it only queries that are short and harmless, rewrites what it would misread, and makes our
+//! tree of its tree and our tokens. What the crate has no grammar for (`</`, `smoothed`), refuses, or
+//! may not see, our own grammar reads, or refuses in Prometheus' words and at Prometheus' place. Where
+//! both read a query they build the same tree with the same places: a test holds them to it.
 
 pub mod ast;
 mod ast_json;
 mod check;
+mod crate_reader;
 mod duration;
 mod error;
 mod format;
@@ -69,14 +72,18 @@ impl Default for ParseOptions {
 /// Reads a query and checks its types.
 pub fn parse(query: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
     let tokens = tokenize(query, options)?;
-    let mut expr = parser::Parser::new(query, &tokens, options).query()?;
+    let mut expr = match crate_reader::read(query, &tokens, options) {
+        Some(expr) => expr,
+        None => parser::Parser::new(query, &tokens, options).query()?,
+    };
     check::Checker { query }.check(&expr)?;
     check::settle_matching(&mut expr);
     Ok(expr)
 }
 
 /// Reads a selector without range or modifiers, as `match[]` takes it. Whether it may select
-/// everything is the caller's to judge.
+/// everything is the caller's to judge. Selectors are leaves of the grammar, which [`parser`] reads
+/// in either way.
 pub fn parse_selector(query: &str, options: &ParseOptions) -> Result<Vec<Matcher>, ParseError> {
     let tokens = tokenize(query, options)?;
     let selector = parser::Parser::new(query, &tokens, options).only_selector()?;

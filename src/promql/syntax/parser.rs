@@ -5,6 +5,9 @@
 //! handles errors, so every place below that can fail names the rule it would unwind to. Selectors
 //! and their modifiers are in [`super::selector`]; types are checked afterwards by
 //! [`super::check`].
+//!
+//! The leaves of the grammar (selectors with their modifiers, lists of labels, matching) are read
+//! here for [`super::crate_reader`] too, which has another way to know what belongs to what.
 
 use super::ast::{
     Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, ExprKind, NumberLiteral, Span, Unary,
@@ -150,10 +153,7 @@ impl<'a> Parser<'a> {
         let expr = match token.kind {
             TokenKind::Op(BinaryOp::Add | BinaryOp::Sub) => return self.unary(),
             TokenKind::Number | TokenKind::Duration => self.number()?,
-            TokenKind::String => {
-                self.next();
-                Expr::new(ExprKind::String(literal::string(token.text(self.query))), token.span)
-            }
+            TokenKind::String => self.string(),
             TokenKind::LeftParen => self.paren()?,
             TokenKind::LeftBrace => self.selector(None)?,
             TokenKind::Identifier if self.peek_second() == TokenKind::LeftParen => self.call()?,
@@ -174,9 +174,14 @@ impl<'a> Parser<'a> {
 
     /// Signs bind looser than `^` and tighter than anything else; a number takes its sign in.
     fn unary(&mut self) -> Parsed<Expr> {
+        self.unary_with(|parser| parser.expr(BinaryOp::Pow.precedence()))
+    }
+
+    /// A sign; how its operand is found is the caller's.
+    pub fn unary_with(&mut self, operand: impl FnOnce(&mut Self) -> Parsed<Expr>) -> Parsed<Expr> {
         let sign = self.next();
         let negative = sign.kind == TokenKind::Op(BinaryOp::Sub);
-        let mut expr = self.expr(BinaryOp::Pow.precedence())?;
+        let mut expr = operand(self)?;
         if let ExprKind::Number(number) = &mut expr.kind {
             if negative {
                 number.value = -number.value;
@@ -188,9 +193,15 @@ impl<'a> Parser<'a> {
         Ok(Expr::new(ExprKind::Unary(Unary { negative, expr: Box::new(expr) }), span))
     }
 
-    fn number(&mut self) -> Parsed<Expr> {
+    pub fn number(&mut self) -> Parsed<Expr> {
         let (number, span) = self.number_literal()?;
         Ok(Expr::new(ExprKind::Number(number), span))
+    }
+
+    /// A string; the caller has seen that one stands here.
+    pub fn string(&mut self) -> Expr {
+        let token = self.next();
+        Expr::new(ExprKind::String(literal::string(token.text(self.query))), token.span)
     }
 
     /// A number or duration; the caller has seen that one stands here.
@@ -208,15 +219,28 @@ impl<'a> Parser<'a> {
     }
 
     fn paren(&mut self) -> Parsed<Expr> {
+        self.paren_with(|parser| parser.expr(0))
+    }
+
+    /// Parentheses; how what is in them is found is the caller's.
+    pub fn paren_with(&mut self, inner: impl FnOnce(&mut Self) -> Parsed<Expr>) -> Parsed<Expr> {
         let open = self.next();
-        let inner = self.expr(0)?;
+        let inner = inner(self)?;
         let close = self.expect(TokenKind::RightParen, self.expr_context())?;
         Ok(Expr::new(ExprKind::Paren(Box::new(inner)), open.span.to(close.span)))
     }
 
     fn call(&mut self) -> Parsed<Expr> {
+        self.call_with(Self::arguments)
+    }
+
+    /// A call; how its arguments (and the place of the closing parenthesis) are found is the caller's.
+    pub fn call_with(
+        &mut self,
+        arguments: impl FnOnce(&mut Self) -> Parsed<(Vec<Expr>, Span)>,
+    ) -> Parsed<Expr> {
         let name = self.next();
-        let (args, close) = self.arguments()?;
+        let (args, close) = arguments(self)?;
         let text = name.text(self.query);
         let Some(func) = function(text) else {
             let message = format!("unknown function with name {}", go_text::quote(text));
@@ -274,10 +298,19 @@ impl<'a> Parser<'a> {
     }
 
     fn aggregate(&mut self, op: AggregateOp) -> Parsed<Expr> {
+        self.aggregate_with(op, Self::arguments)
+    }
+
+    /// An aggregation; how its arguments are found is the caller's.
+    pub fn aggregate_with(
+        &mut self,
+        op: AggregateOp,
+        arguments: impl FnOnce(&mut Self) -> Parsed<(Vec<Expr>, Span)>,
+    ) -> Parsed<Expr> {
         let name = self.next();
         self.aggregations += 1;
         let before = self.grouping()?;
-        let (args, mut close) = self.arguments()?;
+        let (args, mut close) = arguments(self)?;
         let grouping = match before {
             Some(_) => before,
             None => {
@@ -377,13 +410,23 @@ impl<'a> Parser<'a> {
 
     /// What follows an operator: its modifiers and the right side.
     fn binary(&mut self, lhs: Expr, op: BinaryOp) -> Parsed<Expr> {
+        let right_associative = op == BinaryOp::Pow;
+        self.binary_with(lhs, op, |parser| parser.expr(op.precedence() + u8::from(!right_associative)))
+    }
+
+    /// What follows an operator; how its right side is found is the caller's.
+    pub fn binary_with(
+        &mut self,
+        lhs: Expr,
+        op: BinaryOp,
+        rhs: impl FnOnce(&mut Self) -> Parsed<Expr>,
+    ) -> Parsed<Expr> {
         let return_bool = self.take(TokenKind::Keyword(Keyword::Bool)).is_some();
         let mut matching = self.matching()?;
         if op.is_set() && matching.card == Cardinality::OneToOne {
             matching.card = Cardinality::ManyToMany;
         }
-        let right_associative = op == BinaryOp::Pow;
-        let rhs = self.expr(op.precedence() + u8::from(!right_associative))?;
+        let rhs = rhs(self)?;
         let span = lhs.span.to(rhs.span);
         let (lhs, rhs) = (Box::new(lhs), Box::new(rhs));
         self.built(ExprKind::Binary(Binary { op, lhs, rhs, matching: Some(matching), return_bool }), span)
@@ -464,7 +507,7 @@ impl<'a> Parser<'a> {
         Ok(expr)
     }
 
-    /// Counts a level of nesting that is no expression: a duration within a duration.
+    /// Counts a level of nesting: an expression within another, a duration within a duration.
     pub fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         self.nesting += 1;
         if self.nesting > limits::NESTING_MAX {

@@ -13,9 +13,18 @@ use crate::model::{METRIC_NAME, MatchOp, Matcher};
 const DURATION: &str = "number or duration";
 
 /// A duration as it was read: a plain one is known at once.
-struct Duration {
-    seconds: Option<f64>,
+pub(super) struct Duration {
+    pub seconds: Option<f64>,
     expr: DurationExpr,
+}
+
+/// `[range]`, `[range:]` or `[range:step]`.
+pub(super) struct Brackets {
+    pub open: Span,
+    pub range: Duration,
+    /// Set in a subquery: its step, if it has one.
+    pub step: Option<Option<Duration>>,
+    pub close: Span,
 }
 
 impl Duration {
@@ -106,32 +115,37 @@ impl Parser<'_> {
         }
     }
 
-    /// `[range]` or `[range:step]`.
-    fn bracket(&mut self, expr: Expr) -> Parsed<Expr> {
+    /// `[range]` or `[range:step]`; the caller has seen the bracket.
+    pub fn brackets(&mut self) -> Parsed<Brackets> {
         const RANGE: Context = Context::new("subquery selector", DURATION);
         const COLON: Context = Context::new("subquery or range", "\":\" or \"]\"");
         const STEP: Context = Context::new("subquery selector", "number or duration or \"]\"");
         const CLOSE: Context = Context::new("subquery selector", "\"]\"");
-        let open = self.next();
+        let open = self.next().span;
         let range = self.positive_duration(RANGE)?;
         if let Some(close) = self.take(TokenKind::RightBracket) {
-            return self.matrix(expr, open.span, range, close.span);
+            return Ok(Brackets { open, range, step: None, close: close.span });
         }
         self.expect(TokenKind::Colon, COLON)?;
-        let (close, step) = match self.take(TokenKind::RightBracket) {
-            Some(close) => (close, None),
-            None => {
-                let step = self.positive_duration(STEP)?;
-                (self.expect(TokenKind::RightBracket, CLOSE)?, Some(step))
-            }
-        };
+        if let Some(close) = self.take(TokenKind::RightBracket) {
+            return Ok(Brackets { open, range, step: Some(None), close: close.span });
+        }
+        let step = self.positive_duration(STEP)?;
+        let close = self.expect(TokenKind::RightBracket, CLOSE)?.span;
+        Ok(Brackets { open, range, step: Some(Some(step)), close })
+    }
+
+    /// A range selector or subquery of what stands before the bracket.
+    fn bracket(&mut self, expr: Expr) -> Parsed<Expr> {
+        let Brackets { open, range, step, close } = self.brackets()?;
+        let Some(step) = step else { return self.matrix(expr, open, range, close) };
         let (range_ms, range_expr) = range.split(self)?;
         let (step_ms, step_expr) = match step.map(|step| step.split(self)).transpose()? {
             // A step that is still to be computed is not the default step.
             Some((step_ms, step_expr)) => (Some(step_ms), step_expr),
             None => (None, None),
         };
-        let span = expr.span.to(close.span);
+        let span = expr.span.to(close);
         let (expr, shift) = (Box::new(expr), TimeShift::default());
         self.built(
             ExprKind::Subquery(Subquery { expr, range_ms, range_expr, step_ms, step_expr, shift }),
@@ -165,9 +179,8 @@ impl Parser<'_> {
     }
 
     fn offset(&mut self, expr: &mut Expr) -> Parsed<()> {
-        const OFFSET: Context = Context::new("offset", DURATION);
         self.next();
-        let (duration, end) = self.offset_duration(OFFSET)?;
+        let (duration, end) = self.offset_duration()?;
         let (offset_ms, offset_expr) = duration.split(self)?;
         let span = expr.span;
         let Some(shift) = shift_of(expr) else {
@@ -254,11 +267,12 @@ impl Parser<'_> {
 
     /// After `offset` an operator ends the duration: `a offset 1m + b`. Only parentheses and
     /// calls make more than one number of it.
-    fn offset_duration(&mut self, context: Context) -> Parsed<(Duration, Span)> {
+    pub fn offset_duration(&mut self) -> Parsed<(Duration, Span)> {
+        const OFFSET: Context = Context::new("offset", DURATION);
         self.duration_terms = 0;
         let start = self.peek().span;
         let sign = self.sign();
-        let mut duration = self.duration_operand(context)?;
+        let mut duration = self.duration_operand(OFFSET)?;
         let end = duration.expr.span;
         if let Some((token, sign)) = sign {
             duration = negated(duration, token.span, sign < 0.0);

@@ -135,22 +135,24 @@ impl Querier for MemoryStore {
         &self,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         _guard: &QueryGuard,
     ) -> Result<Vec<Labels>, QueryError> {
-        Ok(self.matching(matcher_sets, range).cloned().collect())
+        Ok(self.matching(matcher_sets, range).take(limit).cloned().collect())
     }
 
     fn label_names(
         &self,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         _guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError> {
         let names: BTreeSet<&str> = self
             .matching(matcher_sets, range)
             .flat_map(|labels| labels.iter().map(|(name, _)| name))
             .collect();
-        Ok(names.into_iter().map(str::to_owned).collect())
+        Ok(names.into_iter().take(limit).map(str::to_owned).collect())
     }
 
     fn label_values(
@@ -158,11 +160,12 @@ impl Querier for MemoryStore {
         name: &str,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         _guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError> {
         let values: BTreeSet<&str> =
             self.matching(matcher_sets, range).filter_map(|labels| labels.get(name)).collect();
-        Ok(values.into_iter().map(str::to_owned).collect())
+        Ok(values.into_iter().take(limit).map(str::to_owned).collect())
     }
 
     fn exemplars(

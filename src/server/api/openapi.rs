@@ -1,4 +1,5 @@
-//! `openapi.yaml`: every endpoint and its parameters, for machines. A test holds it against the router.
+//! `openapi.yaml`: every endpoint and its parameters, for machines. Tests hold it against the router and
+//! against what the handlers ask for.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -17,6 +18,8 @@ mod tests {
 
     use super::*;
     use crate::server::auth::rights::NEEDS;
+    use crate::server::extract::params::asked;
+    use crate::server::testing::TestServer;
 
     const METHODS: [&str; 3] = ["get", "post", "put"];
 
@@ -57,6 +60,82 @@ mod tests {
             }
         }
         routes
+    }
+
+    /// Follows a reference within the file.
+    fn resolved<'a>(description: &'a Value, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) {
+            Some(pointer) => description.pointer(pointer).expect("a reference leads somewhere"),
+            None => value,
+        }
+    }
+
+    /// Names of the parameters of an operation: in the URL, and in a form.
+    fn parameters(description: &Value, operation: &Value) -> (BTreeSet<String>, BTreeSet<String>) {
+        let listed = operation["parameters"].as_array().into_iter().flatten();
+        let in_url = listed
+            .map(|parameter| resolved(description, parameter))
+            .filter(|parameter| parameter["in"] == "query")
+            .map(|parameter| parameter["name"].as_str().expect("a name").to_owned())
+            .collect();
+        let form = &operation["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"];
+        let in_form = form["properties"].as_object().into_iter().flatten();
+        (in_url, in_form.map(|(name, _)| name.clone()).collect())
+    }
+
+    /// A value that no handler refuses: one that is refused would hide what is asked for after it.
+    fn valid_value(name: &str) -> &'static str {
+        match name {
+            "query" | "match[]" | "metric" => "up",
+            "time" | "start" | "end" => "1700000000",
+            "step" | "timeout" | "lookback_delta" => "60",
+            "limit" | "limit_per_metric" => "10",
+            "stats" => "all",
+            "skip_head" => "true",
+            "type" => "alert",
+            "match_target" | "rule_name[]" | "rule_group[]" | "file[]" => "x",
+            other => panic!("no valid value of {other} is known here"),
+        }
+    }
+
+    /// Described because Prometheus has them, though here is nothing to which they would apply.
+    const WITHOUT_EFFECT: [(&str, &[&str]); 2] = [
+        ("/api/v1/targets/metadata", &["match_target", "metric"]),
+        ("/api/v1/rules", &["rule_name[]", "rule_group[]", "file[]"]),
+    ];
+
+    #[tokio::test]
+    async fn every_parameter_that_is_asked_for_is_described_and_the_other_way_round() {
+        let description = description();
+        let server = TestServer::start(&[("web.enable-admin-api", "true")]).await;
+        let mut seen = 0;
+        for (path, method) in described() {
+            let (in_url, in_form) = parameters(&description, &description["paths"][&path][&method]);
+            let written = |names: &BTreeSet<String>| {
+                let pairs = names.iter().map(|name| format!("{name}={}", valid_value(name)));
+                pairs.collect::<Vec<_>>().join("&")
+            };
+            let target = format!("{}?{}", path.replace("{name}", "job"), written(&in_url));
+            let headers = match in_form.is_empty() {
+                true => &[][..],
+                false => &[("content-type", "application/x-www-form-urlencoded")][..],
+            };
+            asked::take();
+
+            server.ask(&method.to_uppercase(), &target, headers, written(&in_form).into()).await;
+
+            let asked = asked::take();
+            let described: BTreeSet<_> = in_url.union(&in_form).cloned().collect();
+            let unknown: Vec<_> = asked.difference(&described).collect();
+            assert!(unknown.is_empty(), "{method} {path} asks for {unknown:?}, which is not described");
+            let ignored: Vec<_> = described.difference(&asked).map(String::as_str).collect();
+            let may_be_ignored = WITHOUT_EFFECT.iter().find(|(of, _)| *of == path);
+            let mut may_be_ignored = may_be_ignored.map(|(_, names)| names.to_vec()).unwrap_or_default();
+            may_be_ignored.sort_unstable();
+            assert_eq!(ignored, may_be_ignored, "what {method} {path} never asks for");
+            seen += asked.len();
+        }
+        assert!(seen > 50, "handlers were heard asking {seen} times");
     }
 
     #[test]

@@ -20,8 +20,9 @@ pub async fn series(State(state): State<Shared>, tenant: Tenant, params: Params)
     }
     let look = LookUp::read(&params)?;
     let limit = look.limit;
-    let (mut sets, guard): (Vec<Labels>, _) =
-        look.run(&state, tenant, |querier, sets, range, guard| querier.series(sets, range, guard)).await?;
+    let (mut sets, guard): (Vec<Labels>, _) = look
+        .run(&state, tenant, |querier, sets, range, limit, guard| querier.series(sets, range, limit, guard))
+        .await?;
     let truncated = cut(&mut sets, limit);
     Ok(Answer::rows(rows::label_sets(sets)).truncated(truncated).holding(guard))
 }
@@ -30,7 +31,9 @@ pub async fn labels(State(state): State<Shared>, tenant: Tenant, params: Params)
     let look = LookUp::read(&params)?;
     let limit = look.limit;
     let (mut names, guard): (Vec<String>, _) = look
-        .run(&state, tenant, |querier, sets, range, guard| querier.label_names(sets, range, guard))
+        .run(&state, tenant, |querier, sets, range, limit, guard| {
+            querier.label_names(sets, range, limit, guard)
+        })
         .await?;
     let truncated = cut(&mut names, limit);
     Ok(Answer::rows(rows::strings(names)).truncated(truncated).holding(guard))
@@ -49,8 +52,8 @@ pub async fn label_values(
     let look = LookUp::read(&params)?;
     let limit = look.limit;
     let (mut values, guard): (Vec<String>, _) = look
-        .run(&state, tenant, move |querier, sets, range, guard| {
-            querier.label_values(&name, sets, range, guard)
+        .run(&state, tenant, move |querier, sets, range, limit, guard| {
+            querier.label_values(&name, sets, range, limit, guard)
         })
         .await?;
     let truncated = cut(&mut values, limit);
@@ -71,11 +74,12 @@ impl LookUp {
         Ok(Self { sets: matcher_sets(params)?, range, limit })
     }
 
+    /// One more than the limit is asked for: then it is known whether something was left out.
     async fn run<T: Send + 'static>(
         self,
         state: &Shared,
         tenant: Tenant,
-        ask: impl FnOnce(&dyn Querier, &[Vec<Matcher>], TimeRange, &QueryGuard) -> Result<T, QueryError>
+        ask: impl FnOnce(&dyn Querier, &[Vec<Matcher>], TimeRange, usize, &QueryGuard) -> Result<T, QueryError>
         + Send
         + 'static,
     ) -> ApiResult<(T, Arc<QueryGuard>)> {
@@ -83,7 +87,8 @@ impl LookUp {
         let of = tenant.0.clone();
         let work = move |guard: &QueryGuard| {
             let querier = for_work.querier(&of)?;
-            Ok(ask(&*querier, &self.sets, self.range, guard)?)
+            let asked = self.limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
+            Ok(ask(&*querier, &self.sets, self.range, asked, guard)?)
         };
         state.run_query(&tenant.0, state.config.query.timeout, work).await
     }

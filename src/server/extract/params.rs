@@ -25,12 +25,14 @@ impl Params {
 
     /// The first value of this name; an empty one counts as absent.
     pub fn get(&self, name: &str) -> Option<&str> {
+        asked::note(name);
         let first = self.0.iter().find(|(n, _)| n == name);
         first.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// All values of this name, empty ones too.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        asked::note(name);
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
@@ -57,6 +59,31 @@ fn is_form(headers: &axum::http::HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = content_type.and_then(|text| text.split(';').next()).unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+/// Which names handlers ask for, so that a test can hold the API's description against them.
+pub mod asked {
+    #[cfg(test)]
+    use std::{cell::RefCell, collections::BTreeSet};
+
+    #[cfg(test)]
+    thread_local! {
+        static NAMES: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    #[cfg(not(test))]
+    pub(super) fn note(_: &str) {}
+
+    #[cfg(test)]
+    pub(super) fn note(name: &str) {
+        NAMES.with_borrow_mut(|names| names.insert(name.to_owned()));
+    }
+
+    /// What this thread has asked for since the last call.
+    #[cfg(test)]
+    pub fn take() -> BTreeSet<String> {
+        NAMES.take()
+    }
 }
 
 #[cfg(test)]

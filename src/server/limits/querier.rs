@@ -42,18 +42,20 @@ impl Querier for RangeLimited {
         &self,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<Labels>, QueryError> {
-        self.inner.series(matcher_sets, range, guard)
+        self.inner.series(matcher_sets, range, limit, guard)
     }
 
     fn label_names(
         &self,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError> {
-        self.inner.label_names(matcher_sets, range, guard)
+        self.inner.label_names(matcher_sets, range, limit, guard)
     }
 
     fn label_values(
@@ -61,9 +63,10 @@ impl Querier for RangeLimited {
         name: &str,
         matcher_sets: &[Vec<Matcher>],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<String>, QueryError> {
-        self.inner.label_values(name, matcher_sets, range, guard)
+        self.inner.label_values(name, matcher_sets, range, limit, guard)
     }
 
     fn exemplars(

@@ -275,12 +275,12 @@ impl RegistryView<'_> {
         inner.index.tenant(tenant).names.keys().map(|name| name.to_string()).collect()
     }
 
-    /// Values of a label that active series have, sorted.
-    pub fn label_values(&self, tenant: &TenantId, name: &str) -> Vec<String> {
+    /// The first `limit` values of a label that active series have, sorted.
+    pub fn label_values(&self, tenant: &TenantId, name: &str, limit: usize) -> Vec<String> {
         let inner = self.registry.inner.read();
         let Some(tenant) = inner.index.tenant_number(tenant) else { return Vec::new() };
         let Some(name) = inner.index.tenant(tenant).names.get(name) else { return Vec::new() };
-        inner.index.name(*name).values.keys().map(|value| value.to_string()).collect()
+        inner.index.name(*name).values.keys().take(limit).map(|value| value.to_string()).collect()
     }
 
     /// The labels of a series that was selected.

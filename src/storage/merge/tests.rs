@@ -347,7 +347,7 @@ fn rules_hide_what_is_past_their_age_at_once_and_merges_erase_it() {
     assert_eq!((store.values_of("debug"), store.values_of("kept")), (vec![2.0], vec![1.0]));
     let names = |range| {
         let querier = store.querier("anonymous");
-        querier.label_values("__name__", &[], range, &QueryGuard::unlimited()).expect("read")
+        querier.label_values("__name__", &[], range, usize::MAX, &QueryGuard::unlimited()).expect("read")
     };
     let before_ms = TimeRange::new(NOW_MS - 2 * DAY_MS, NOW_MS - 1);
     assert_eq!(names(before_ms), ["kept"]);

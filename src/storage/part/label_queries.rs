@@ -72,16 +72,17 @@ impl<S: SectionSource> PartReader<S> {
                 }
             }
         }
-        self.texts(names, guard)
+        self.texts(names.into_iter(), guard)
     }
 
-    /// Values of a label of the rows that all matchers accept, sorted.
+    /// The first `limit` values of a label of the rows that all matchers accept, sorted.
     pub fn label_values(
         &self,
         tenant: &TenantId,
         name: &str,
         matchers: &[Matcher],
         range: TimeRange,
+        limit: usize,
         guard: &QueryGuard,
     ) -> Result<Vec<String>, PartError> {
         let Some(scope) = self.label_scope(tenant, range, guard) else { return Ok(Vec::new()) };
@@ -90,6 +91,10 @@ impl<S: SectionSource> PartReader<S> {
         match self.live_rows(tenant, matchers, range, guard)? {
             None => self.scan_values(&scope, name, 1..u32::MAX, &mut |value, _, _| {
                 values.insert(value);
+                // Numbers are in the order of their texts.
+                if values.len() > limit {
+                    values.pop_last();
+                }
                 Ok(())
             })?,
             Some(live) if live.len() <= FEW_ROWS => {
@@ -113,7 +118,7 @@ impl<S: SectionSource> PartReader<S> {
                 })?;
             }
         }
-        self.texts(values, guard)
+        self.texts(values.into_iter().take(limit), guard)
     }
 
     fn label_scope<'a>(
@@ -154,8 +159,12 @@ impl<S: SectionSource> PartReader<S> {
         Ok(found)
     }
 
-    fn texts(&self, symbols: BTreeSet<u32>, guard: &QueryGuard) -> Result<Vec<String>, PartError> {
-        let mut texts = Vec::with_capacity(symbols.len());
+    fn texts(
+        &self,
+        symbols: impl Iterator<Item = u32>,
+        guard: &QueryGuard,
+    ) -> Result<Vec<String>, PartError> {
+        let mut texts = Vec::with_capacity(symbols.size_hint().0);
         for symbol in symbols {
             let text = self.symbol(symbol)?;
             guard.reserve(text.len() as u64 + 24)?;

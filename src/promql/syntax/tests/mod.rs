@@ -3,15 +3,16 @@
 //! - [`errors`], [`printing`]: columns of queries with the answers of a running Prometheus 3.5.3
 //! - [`tree`]: places of nodes, durations, precedence
 //! - [`bounds`]: hostile sizes
-//! - [`random`]: any text, mutated queries, round trips
-//! - [`second_reader`]: the trees of the promql-parser crate, node by node
+//! - [`random`]: any text, mutated queries, round trips; [`scripts`]: the expressions of test scripts
+//! - [`two_readers`]: the trees of the promql-parser crate and of our grammar, node by node
 
 mod bounds;
 mod errors;
 mod printing;
 mod random;
-mod second_reader;
+mod scripts;
 mod tree;
+mod two_readers;
 
 use super::{Expr, ParseOptions, parse};
 

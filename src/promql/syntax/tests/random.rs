@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{ExprKind, ParseOptions, ast_json, parse, pretty};
+use super::super::{ParseOptions, parse, pretty};
 use super::everything;
 
 /// Pieces that make queries, right and wrong ones.
@@ -91,7 +91,7 @@ const PIECES: &[&str] = &[
     "é",
 ];
 
-fn query() -> impl Strategy<Value = String> {
+pub(super) fn query() -> impl Strategy<Value = String> {
     prop::collection::vec((prop::sample::select(PIECES), prop::bool::ANY), 0..14).prop_map(|pieces| {
         pieces.into_iter().map(|(piece, space)| format!("{piece}{}", if space { " " } else { "" })).collect()
     })
@@ -162,49 +162,4 @@ proptest! {
     fn any_expression_is_read_again(query in expression()) {
         round_trip(&query)?;
     }
-}
-
-/// With `PROMQLTEST_DIR` set to a folder of Prometheus' test scripts: every expression in them is
-/// read, and reads the same after printing.
-#[test]
-fn expressions_of_test_scripts_are_read() {
-    let Some(folder) = std::env::var_os("PROMQLTEST_DIR") else {
-        eprintln!("skipped: PROMQLTEST_DIR is not set");
-        return;
-    };
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).expect("the folder can be read") {
-        let path = entry.expect("the folder can be read").path();
-        if path.extension().is_none_or(|extension| extension != "test") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).expect("scripts are text");
-        for query in text.lines().filter_map(expression_of) {
-            let expr = parse(query, &everything()).unwrap_or_else(|error| panic!("{query}: {error}"));
-            let again = parse(&expr.to_string(), &everything()).expect("printed text is read");
-            assert_eq!(again.to_string(), expr.to_string());
-            assert!(ast_json(&expr).is_object());
-            assert!(!matches!(expr.kind, ExprKind::Matrix(_)) || query.contains('['));
-            count += 1;
-        }
-    }
-    assert!(count > 1000, "only {count} expressions were found");
-}
-
-/// The expression of an `eval …` line.
-fn expression_of(line: &str) -> Option<&str> {
-    let (command, rest) = line.trim().split_once(' ')?;
-    if !command.starts_with("eval") {
-        return None;
-    }
-    let words = match rest.split_once(' ')?.0 {
-        "instant" => 3,
-        "range" => 7,
-        _ => return None,
-    };
-    let mut rest = rest.trim_start();
-    for _ in 0..words {
-        rest = rest.split_once(char::is_whitespace)?.1.trim_start();
-    }
-    Some(rest)
 }

@@ -162,7 +162,8 @@ fn check_questions(
     assert!(read_names.iter().eq(&names), "{context}: {read_names:?} for {names:?}");
     for name in NAMES.into_iter().chain(["missing"]) {
         let values: BTreeSet<&str> = found.iter().filter_map(|labels| labels.get(name)).collect();
-        let read = reader.label_values(&tenant, name, matchers, range, &guard).expect("own bytes");
+        let read =
+            reader.label_values(&tenant, name, matchers, range, usize::MAX, &guard).expect("own bytes");
         assert!(read.iter().eq(&values), "{context}: {name}: {read:?} for {values:?}");
     }
     let series: BTreeSet<&Labels> = found.into_iter().collect();
@@ -212,6 +213,6 @@ fn ask_everything(container: MemoryContainer, random: &mut Random, all: &[PartSe
         let _ = reader.series(&tenant, &matchers, range, &guard);
         let _ = reader.select_exemplars(&tenant, &matchers, range, &guard);
         let _ = reader.label_names(&tenant, &matchers, range, &guard);
-        let _ = reader.label_values(&tenant, random.pick(&NAMES), &matchers, range, &guard);
+        let _ = reader.label_values(&tenant, random.pick(&NAMES), &matchers, range, 3, &guard);
     }
 }
