@@ -12,7 +12,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::api::{
-    admin, exemplars, federate, health, metadata, notifications, openapi, page, query, read, rules,
+    admin, exemplars, federate, health, metadata, notifications, openapi, page, pprof, query, read, rules,
     self_metrics, series, status, text, write,
 };
 use super::auth::guard::guard;
@@ -37,7 +37,9 @@ pub fn router(state: Shared) -> Result<Router, RegexError> {
         .route("/-/quit", post(admin::quit).put(admin::quit))
         .route("/version", get(health::version))
         .route("/metrics", get(self_metrics::self_metrics))
-        .route("/federate", get(federate::federate));
+        .route("/federate", get(federate::federate))
+        .route("/debug/pprof/", get(pprof::index))
+        .route("/debug/pprof/{name}", get(pprof::profile));
     if !prefix.is_empty() {
         let home = format!("{prefix}/");
         routes = Router::new()
@@ -107,6 +109,7 @@ fn about() -> Router<Shared> {
 fn compression() -> CompressionLayer<impl Predicate> {
     let compressible = SizeAbove::new(COMPRESS_BYTES_MIN)
         .and(NotForContentType::new("text/event-stream"))
+        .and(NotForContentType::new(pprof::PROFILE_TYPE))
         .and(NotForContentType::new("application/x-protobuf"))
         .and(NotForContentType::new("application/x-streamed-protobuf"));
     CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible)

@@ -3,8 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use super::support::server::{Options, Server};
+use super::prometheus::{peers, start};
+use super::support::http::Client;
+use super::support::server::{Options, Server, free_port};
+use super::support::{eventually, now_ms};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -76,4 +80,60 @@ fn what_is_too_old_is_said_and_nothing_foreign_is_touched() {
         assert!(!is_good && out.is_empty(), "{command}: {out}{said}");
     }
     assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1);
+}
+
+/// Its last hours are in a write-ahead log, which is no block: the message says what to do, and that works.
+#[test]
+fn a_snapshot_of_a_real_prometheus_answers_here_as_there() {
+    let Some(peers) = peers() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let (theirs, port) = (directory.path().join("prometheus"), free_port());
+    let config = directory.path().join("prometheus.yml");
+    let scrape = format!(
+        "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\nscrape_configs:\n  - job_name: itself\n    \
+         static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+    );
+    fs::write(&config, scrape).unwrap();
+    let arguments = [
+        format!("--config.file={}", config.display()),
+        format!("--storage.tsdb.path={}", theirs.display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        "--web.enable-admin-api".to_owned(),
+        "--enable-feature=native-histograms".to_owned(),
+    ];
+    let _process =
+        start(&peers, "prometheus/usr/bin/prometheus", &arguments, &directory.path().join("prometheus.log"));
+    let prometheus = Client::new(port);
+    let has_scraped = || {
+        let scraped = prometheus.query("count_over_time(up[5m]) > 8", now_ms());
+        scraped.is_ok_and(|answer| !answer.is_empty())
+    };
+    assert!(eventually(Duration::from_secs(60), has_scraped), "it scrapes itself");
+    // What is newer may still be on its way into the snapshot.
+    let end_ms = now_ms() - 2000;
+    let snapshot = prometheus.post("/api/v1/admin/tsdb/snapshot", &[], b"").unwrap().json();
+    let snapshot = theirs.join("snapshots").join(snapshot["data"]["name"].as_str().unwrap());
+
+    let data = directory.path().join("data");
+    let path = data.to_str().unwrap();
+    let (is_good, _, said) = onggi(&["import", path, theirs.to_str().unwrap()]);
+    assert!(!is_good && said.contains("only a write-ahead log"), "{said}");
+    let (is_good, out, said) = onggi(&["import", path, snapshot.to_str().unwrap()]);
+    assert!(is_good && !out.contains("refused"), "{out}{said}");
+
+    let server = Server::start(&Options::new(&data));
+    for question in [
+        "sum by (__name__) (count_over_time({__name__=~\".+\"}[5m]))",
+        "sum by (__name__) (histogram_count(last_over_time({__name__=~\".+_seconds\"}[5m])))",
+        "{__name__=~\"prometheus_.+\"}[5m]",
+    ] {
+        let ask = |client: &Client| {
+            let mut answer = client.query(question, end_ms).unwrap();
+            answer.sort_by(|a, b| a.labels.cmp(&b.labels));
+            answer
+        };
+        let (there, here) = (ask(&prometheus), ask(&server.client()));
+        assert!(!there.is_empty(), "{question}");
+        assert_eq!(format!("{here:?}"), format!("{there:?}"), "{question}");
+    }
 }

@@ -10,6 +10,7 @@
 //! - [`reload`]: the files of the door and of the limits, changed under the running server
 //! - [`check`], [`import`]: the commands on a directory at rest; no flipped bit becomes an answer
 //! - [`pinned`]: directories of released versions are read
+//! - [`profiles`]: what pprof reads of a working server
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
 //! - [`remote_read`]: a real Prometheus asks through this server and hears what this server says
 //! - [`floors`]: which file may import which
@@ -33,6 +34,7 @@ mod kill;
 mod memory;
 mod overload;
 mod pinned;
+mod profiles;
 mod prometheus;
 mod reload;
 mod remote_read;

@@ -13,6 +13,10 @@ use crate::model::time::DAY_MS;
 
 const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 
+/// How to come by what a Prometheus still holds in memory.
+const SNAPSHOT: &str = "to have all of it in blocks, start that Prometheus with --web.enable-admin-api, POST to its \
+                        /api/v1/admin/tsdb/snapshot and import the folder below snapshots/ that it names";
+
 /// Why a block was not imported to its end.
 #[derive(Debug, thiserror::Error)]
 enum ImportError {
@@ -29,17 +33,21 @@ pub fn import(
     ledger: &mut Ledger,
 ) -> anyhow::Result<()> {
     let blocks = Block::folders(folder)?;
-    if blocks.is_empty() {
-        bail!(
-            "there is no block in it: what a Prometheus holds in memory is in blocks after a snapshot \
-             (POST /api/v1/admin/tsdb/snapshot)"
-        );
-    }
-    if folder.join("wal").is_dir() {
-        eprintln!(
-            "note: the last hours of a Prometheus are in its write-ahead log, which is not imported; take a \
-             snapshot (POST /api/v1/admin/tsdb/snapshot) to have them in a block"
-        );
+    let has_log = folder.join("wal").is_dir();
+    match blocks.iter().map(|(meta, _)| meta.max_time).max() {
+        None if has_log => {
+            bail!("there is no block in it, only a write-ahead log, which is not imported; {SNAPSHOT}")
+        }
+        None => bail!(
+            "there is no block in it, and no write-ahead log either: no Prometheus keeps its data there"
+        ),
+        Some(end_ms) if has_log => {
+            let end = time_of(end_ms);
+            eprintln!(
+                "note: what is newer than {end} is in the write-ahead log, which is not imported; {SNAPSHOT}"
+            );
+        }
+        Some(_) => {}
     }
     let count = blocks.len();
     for (at, (meta, folder)) in blocks.into_iter().enumerate() {
@@ -65,6 +73,12 @@ pub fn import(
         );
     }
     Ok(())
+}
+
+/// A time for people; what is no time stays a number.
+fn time_of(timestamp_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(timestamp_ms)
+        .map_or_else(|_| format!("{timestamp_ms} ms"), |timestamp| timestamp.to_string())
 }
 
 fn imported_block(

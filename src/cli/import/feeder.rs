@@ -15,7 +15,7 @@ use crate::ingest::{ValidationRules, validate};
 use crate::model::series_batch::{
     BatchSeries, HistogramSample, LabelRef, RefusalReason, Refusals, TextRef, Written,
 };
-use crate::model::{Counts, Exemplar, FloatSample, Labels, SeriesBatch, TenantId};
+use crate::model::{Counts, Exemplar, FloatSample, Labels, Metadata, SeriesBatch, TenantId};
 use crate::storage::{AppendError, Appended, Storage};
 
 /// A batch is handed on when it holds about so much.
@@ -31,6 +31,8 @@ const BEHIND_PERIOD: Duration = Duration::from_millis(50);
 pub struct Fed {
     pub written: Written,
     pub refused: Refusals,
+    /// Descriptions of metrics.
+    pub metadata: u64,
     pub blocks: u64,
     pub blocks_done_before: u64,
 }
@@ -43,6 +45,9 @@ impl Fed {
     pub fn summary(&self) -> String {
         let Written { floats, histograms, exemplars } = self.written;
         let mut text = format!("imported {floats} floats, {histograms} histograms, {exemplars} exemplars");
+        if self.metadata > 0 {
+            text += &format!(", metadata of {} metrics", self.metadata);
+        }
         if self.blocks + self.blocks_done_before > 0 {
             text += &format!(" of {} blocks ({} were imported before)", self.blocks, self.blocks_done_before);
         }
@@ -128,6 +133,14 @@ impl<'s> Feeder<'s> {
         self.batch.exemplars.push(exemplar);
         let end = self.batch.exemplars.len() as u32;
         self.open_series().exemplars.end = end;
+    }
+
+    /// Adds what a metric is; it belongs to no series.
+    pub fn metadata(&mut self, metadata: Metadata) {
+        self.bytes +=
+            size_of::<Metadata>() + metadata.metric.len() + metadata.help.len() + metadata.unit.len();
+        self.batch.metadata.push(metadata);
+        self.fed.metadata += 1;
     }
 
     fn open_series(&mut self) -> &mut BatchSeries {

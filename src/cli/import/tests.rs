@@ -200,4 +200,67 @@ fn text_is_imported_and_what_is_wrong_with_it_is_named() {
         None,
         "imported 1 floats, 0 histograms, 1 exemplars",
     );
+    check(
+        "# HELP up Whether it is.\n# TYPE up gauge\nup 1 1795308000\n# TYPE a counter\n# EOF\n",
+        None,
+        "imported 1 floats, 0 histograms, 0 exemplars, metadata of 2 metrics",
+    );
+    let histogram = "{count:1,sum:2,schema:0,zero_threshold:0,zero_count:1}";
+    check(
+        &format!("h {histogram} 1795308000 st@1795300000\nh # {{id=\"x\"}} 2 1795308000\n# EOF"),
+        None,
+        "imported 0 floats, 1 histograms, 1 exemplars",
+    );
+    check(
+        "h {count:2,sum:2,schema:0,zero_threshold:0,zero_count:1} 1795308000\n# EOF",
+        None,
+        "imported 0 floats, 0 histograms, 0 exemplars; refused 1: invalid_histogram",
+    );
+}
+
+#[test]
+fn help_type_and_unit_of_a_text_are_metadata() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let path = folder.path().join("text");
+    let data = folder.path().join("data");
+    let text = "# HELP a_seconds How \\\"long\\\".\n# TYPE a_seconds histogram\n# UNIT a_seconds seconds\n\
+                # TYPE up gauge\nup 1 1795308000\n# HELP late x\n# EOF\n";
+    std::fs::write(&path, text).expect("written");
+
+    let fed = imported(&of(&[path]), &data).expect("imported");
+
+    assert_eq!(fed.metadata, 3);
+    let offline = Offline::open_quietly(options(&data)).expect("opens");
+    let querier = offline.storage.querier(&TenantId::anonymous()).expect("ready");
+    let found: Vec<_> = querier
+        .metadata(None)
+        .expect("metadata")
+        .into_iter()
+        .map(|m| (m.metric, m.metric_type.as_str(), m.help, m.unit))
+        .collect();
+    let of = |metric: &str, kind, help: &str, unit: &str| {
+        (metric.to_owned(), kind, help.to_owned(), unit.to_owned())
+    };
+    let want = [
+        of("a_seconds", "histogram", "How \"long\".", "seconds"),
+        of("late", "unknown", "x", ""),
+        of("up", "gauge", "", ""),
+    ];
+    assert_eq!(found, want);
+}
+
+#[test]
+fn a_folder_without_blocks_says_how_to_come_by_some() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let source = folder.path().join("prometheus");
+    std::fs::create_dir(&source).expect("made");
+    let error = |data: &str| {
+        let failed = imported(&of(std::slice::from_ref(&source)), &folder.path().join(data));
+        format!("{:#}", failed.expect_err("nothing to import"))
+    };
+    assert!(error("a").contains("no write-ahead log either"), "{}", error("a"));
+
+    std::fs::create_dir(source.join("wal")).expect("made");
+    assert!(error("b").contains("only a write-ahead log"), "{}", error("b"));
+    assert!(error("b").contains("/api/v1/admin/tsdb/snapshot"), "{}", error("b"));
 }

@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail};
 
 use super::Import;
 use super::feeder::Feeder;
-use crate::ingest::text::{Line, Lines, TextError, TextFormat, parse};
+use crate::ingest::text::metadata::Gathered;
+use crate::ingest::text::{Line, Lines, SampleAt, TextError, TextFormat, TextSample, parse};
 use crate::model::METRIC_NAME;
 
 const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
@@ -52,6 +53,7 @@ fn feed(
 ) -> anyhow::Result<()> {
     let mut lines = Lines::new(reader);
     let mut series: Vec<(String, String)> = Vec::new();
+    let mut described = Gathered::default();
     let mut shown = Instant::now();
     let mut has_ended = false;
     while let Some((number, text)) = lines.next_line()? {
@@ -61,19 +63,29 @@ fn feed(
         match parse(text, format).map_err(|what| TextError::Line { line: number, what })? {
             Line::Nothing => {}
             Line::End => has_ended = true,
-            Line::Sample(sample) => {
+            Line::Description(line) => {
+                described.add(line).into_iter().for_each(|whole| feeder.metadata(whole));
+                if feeder.is_full() {
+                    feeder.hand_on()?;
+                    series.clear();
+                }
+            }
+            Line::Sample(TextSample { labels, sample, exemplar }) => {
+                described.take().into_iter().for_each(|whole| feeder.metadata(whole));
                 let is_full = feeder.is_full();
                 if is_full {
                     feeder.hand_on()?;
                 }
-                if is_full || series != sample.labels {
-                    series = sample.labels;
+                if is_full || series != labels {
+                    series = labels;
                     begin(import, &series, feeder);
                 }
-                feeder.float(sample.sample);
-                if let Some(exemplar) = sample.exemplar {
-                    feeder.exemplar(exemplar);
+                match sample {
+                    Some(SampleAt::Float(sample)) => feeder.float(sample),
+                    Some(SampleAt::Histogram(sample)) => feeder.histogram(sample),
+                    None => {}
                 }
+                exemplar.into_iter().for_each(|exemplar| feeder.exemplar(exemplar));
             }
         }
         if shown.elapsed() >= PROGRESS_PERIOD {
@@ -84,6 +96,7 @@ fn feed(
             shown = Instant::now();
         }
     }
+    described.take().into_iter().for_each(|whole| feeder.metadata(whole));
     if format == TextFormat::OpenMetrics && !has_ended {
         // What was read is in; whoever cut the text off should know that it is not all.
         feeder.settle()?;

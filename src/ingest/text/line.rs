@@ -1,16 +1,20 @@
-//! One line: a sample with its labels and times, a comment, or the end.
+//! One line: a sample with its labels and times, what a metric is, a comment, or the end.
 
 use super::TextFormat;
+use super::histogram::{is_histogram, parse_histogram};
+use super::metadata::{self, Description};
 use super::number::{parse_ms, parse_seconds, parse_value};
-use crate::model::{Exemplar, FloatSample, Labels, METRIC_NAME};
+use crate::model::series_batch::HistogramSample;
+use crate::model::{Exemplar, FloatSample, Histogram, Labels, METRIC_NAME};
 
 /// What a line says.
 #[derive(Debug, PartialEq)]
 pub enum Line {
-    /// Help, types, blank lines: nothing to store.
+    /// Comments, blank lines: nothing to store.
     Nothing,
     /// `# EOF`.
     End,
+    Description(Description),
     Sample(TextSample),
 }
 
@@ -18,36 +22,72 @@ pub enum Line {
 #[derive(Debug, PartialEq)]
 pub struct TextSample {
     pub labels: Vec<(String, String)>,
-    pub sample: FloatSample,
+    /// Absent where the line is an exemplar's own.
+    pub sample: Option<SampleAt>,
     pub exemplar: Option<Exemplar>,
+}
+
+/// A sample of either kind.
+#[derive(Debug)]
+pub enum SampleAt {
+    Float(FloatSample),
+    Histogram(HistogramSample),
+}
+
+impl PartialEq for SampleAt {
+    /// Equal to the bit.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Float(one), Self::Float(other)) => one == other,
+            (Self::Histogram(one), Self::Histogram(other)) => {
+                (one.timestamp_ms, one.start_ms) == (other.timestamp_ms, other.start_ms)
+                    && one.histogram.same_bits(&other.histogram)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Reads a line; the error says what of it makes no sense.
 pub fn parse(line: &str, format: TextFormat) -> Result<Line, &'static str> {
-    let line = line.trim_matches(BLANKS);
-    if line.is_empty() {
+    let line = line.trim_start_matches(BLANKS);
+    if let Some(comment) = line.strip_prefix('#') {
+        if line.trim_end_matches(BLANKS) == "# EOF" && format == TextFormat::OpenMetrics {
+            return Ok(Line::End);
+        }
+        let described = metadata::parse(comment, format)?;
+        return Ok(described.map_or(Line::Nothing, Line::Description));
+    }
+    let mut rest = line.trim_end_matches(BLANKS);
+    if rest.is_empty() {
         return Ok(Line::Nothing);
     }
-    if line.starts_with('#') {
-        let is_end = line == "# EOF" && format == TextFormat::OpenMetrics;
-        return Ok(if is_end { Line::End } else { Line::Nothing });
-    }
-    let mut rest = line;
     let labels = take_series(&mut rest)?;
-    let value = parse_value(take_word(&mut rest)).ok_or("a value that is no number")?;
     let time = |text: &str| match format {
         TextFormat::OpenMetrics => parse_seconds(text),
         TextFormat::Prometheus => parse_ms(text),
+    };
+    let value = match take_word(&mut rest) {
+        "#" => {
+            let exemplar = take_exemplar(&mut rest, time)?;
+            let exemplar = exemplar.ok_or("an exemplar without a timestamp: only history can be imported")?;
+            return match rest {
+                "" => Ok(Line::Sample(TextSample { labels, sample: None, exemplar: Some(exemplar) })),
+                _ => Err("something follows the exemplar"),
+            };
+        }
+        text if is_histogram(text) => Value::Histogram(parse_histogram(text)?),
+        text => Value::Float(parse_value(text).ok_or("a value that is no number")?),
     };
     let timestamp = take_word(&mut rest);
     if timestamp.is_empty() || timestamp == "#" {
         return Err("a sample without a timestamp: only history can be imported");
     }
     let timestamp_ms = time(timestamp).ok_or("a timestamp that is no number, or beyond all time")?;
-    let mut sample = FloatSample { timestamp_ms, start_ms: 0, value };
+    let mut start_ms = 0;
     let mut word = take_word(&mut rest);
     if let Some(start) = word.strip_prefix("st@") {
-        sample.start_ms = time(start).ok_or("a start timestamp that is no number")?;
+        start_ms = time(start).ok_or("a start timestamp that is no number")?;
         word = take_word(&mut rest);
     }
     let exemplar = match word {
@@ -58,10 +98,21 @@ pub fn parse(line: &str, format: TextFormat) -> Result<Line, &'static str> {
     if !rest.is_empty() {
         return Err("something follows the sample");
     }
-    Ok(Line::Sample(TextSample { labels, sample, exemplar }))
+    let sample = match value {
+        Value::Float(value) => SampleAt::Float(FloatSample { timestamp_ms, start_ms, value }),
+        Value::Histogram(histogram) => {
+            SampleAt::Histogram(HistogramSample { timestamp_ms, start_ms, histogram })
+        }
+    };
+    Ok(Line::Sample(TextSample { labels, sample: Some(sample), exemplar }))
 }
 
-const BLANKS: [char; 2] = [' ', '\t'];
+enum Value {
+    Float(f64),
+    Histogram(Histogram),
+}
+
+pub(super) const BLANKS: [char; 2] = [' ', '\t'];
 
 fn take_word<'a>(rest: &mut &'a str) -> &'a str {
     let (word, behind) = rest.split_once(BLANKS).unwrap_or((*rest, ""));
@@ -81,7 +132,7 @@ fn take_series(rest: &mut &str) -> Result<Vec<(String, String)>, &'static str> {
         labels.push((METRIC_NAME.to_owned(), name.to_owned()));
     }
     *rest = behind.trim_start_matches(BLANKS);
-    if rest.starts_with('{') {
+    if rest.starts_with('{') && !(is_histogram(rest) && !labels.is_empty()) {
         take_labels(rest, &mut labels)?;
     }
     if labels.is_empty() {
@@ -121,6 +172,20 @@ fn expect(rest: &mut &str, wanted: char, missing: &'static str) -> Result<(), &'
     *rest = rest.trim_start_matches(BLANKS).strip_prefix(wanted).ok_or(missing)?;
     *rest = rest.trim_start_matches(BLANKS);
     Ok(())
+}
+
+/// A metric's name by itself, `name` or `"name"`.
+pub(super) fn take_metric_name(rest: &mut &str) -> Result<String, &'static str> {
+    if rest.starts_with('"') {
+        return take_quoted(rest);
+    }
+    let end = rest.find(BLANKS).unwrap_or(rest.len());
+    let (name, behind) = rest.split_at(end);
+    if !is_plain_name(name, true) {
+        return Err("a metric name with characters that want quotes");
+    }
+    *rest = behind;
+    Ok(name.to_owned())
 }
 
 fn take_plain_name(rest: &mut &str) -> Result<String, &'static str> {

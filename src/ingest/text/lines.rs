@@ -1,10 +1,10 @@
-//! Lines of a text, each no longer than what a series can honestly take.
+//! Lines of a text, each no longer than what a histogram with the most buckets takes.
 
 use std::io::{BufRead, Read as _};
 
 use super::TextError;
 
-pub const LINE_BYTES_MAX: u64 = 1 << 20;
+pub const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// Reads line by line.
 pub struct Lines<R> {

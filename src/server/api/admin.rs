@@ -15,7 +15,7 @@ use crate::server::state::Shared;
 use crate::storage::{Deletion, Readiness};
 
 /// Prometheus' words.
-const ADMIN_DISABLED: &str = "admin APIs disabled";
+pub const ADMIN_DISABLED: &str = "admin APIs disabled";
 
 /// Hides what matches, at once; the disk space comes back with merges.
 pub async fn delete_series(

@@ -4,7 +4,7 @@
 //! - asking: [`query`], [`exemplars`], [`mod@read`], [`federate`]
 //! - what there is: [`series`], [`metadata`]
 //! - queries as texts: [`text`]
-//! - for whoever runs it: [`admin`], closed by default
+//! - for whoever runs it: [`admin`] and [`pprof`], closed by default
 //! - about this server: [`status`], [`rules`] (empty but well-formed until rules exist), [`health`],
 //!   [`mod@notifications`], [`self_metrics`], [`page`], [`mod@openapi`]
 
@@ -16,6 +16,7 @@ pub mod metadata;
 pub mod notifications;
 pub mod openapi;
 pub mod page;
+pub mod pprof;
 pub mod query;
 pub mod read;
 pub mod rules;

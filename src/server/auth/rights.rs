@@ -79,6 +79,8 @@ pub const NEEDS: &[(&str, Need)] = &[
     ("/api/v1/alertmanagers", Need::Read),
     ("/api/v1/notifications", Need::Read),
     ("/api/v1/notifications/live", Need::Read),
+    ("/debug/pprof/", Need::Process),
+    ("/debug/pprof/{name}", Need::Process),
     ("/api/v1/admin/tsdb/delete_series", Need::Admin),
     ("/api/v1/admin/tsdb/snapshot", Need::Process),
     ("/api/v1/admin/tsdb/clean_tombstones", Need::Admin),

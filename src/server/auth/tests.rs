@@ -100,6 +100,7 @@ fn request_for(handler: &str) -> (&'static str, String, Vec<(&'static str, &'sta
         "/api/v1/label/{name}/values" => {
             ("GET", "/api/v1/label/secret_label/values".to_owned(), Vec::new(), Vec::new())
         }
+        "/debug/pprof/{name}" => ("GET", "/debug/pprof/cmdline".to_owned(), Vec::new(), Vec::new()),
         _ => get(String::new()),
     }
 }

@@ -12,6 +12,13 @@ async fn all_are_closed_by_default() {
         let error = json!({"status": "error", "errorType": "unavailable", "error": "admin APIs disabled"});
         assert_eq!((closed.status.as_u16(), closed.json()), (500, error), "{path}");
     }
+    for path in ["", "profile", "heap", "cmdline", "goroutine"] {
+        let closed = server.get(&format!("/debug/pprof/{path}")).await;
+        assert_eq!(
+            (closed.status.as_u16(), closed.json()["error"].clone()),
+            (500, json!("admin APIs disabled"))
+        );
+    }
     assert_eq!(server.post_form("/-/quit", "").await.status, 403);
     assert!(!server.state.quit.is_cancelled());
     let left = server.get("/api/v1/series?match[]=load").await.json();
@@ -83,4 +90,22 @@ async fn quitting_asks_the_process_to_leave() {
     let server = TestServer::start(&[("web.enable-lifecycle", "true")]).await;
     assert_eq!(server.post_form("/-/quit", "").await.status, 200);
     assert!(server.state.quit.is_cancelled());
+}
+
+#[tokio::test]
+async fn profiles_have_names_and_bounds() {
+    let server = TestServer::with_samples(&[("web.enable-admin-api", "true")]).await;
+    let check = async |path: &str, status: u16, says: &str| {
+        let got = server.get(&format!("/debug/pprof/{path}")).await;
+        assert_eq!(got.status.as_u16(), status, "{path}: {}", got.text());
+        assert!(got.text().contains(says), "{path}: {}", got.text());
+    };
+    check("", 200, "seconds=N").await;
+    check("goroutine", 404, "goroutine").await;
+    for seconds in ["0", "301", "-1", "1.5", "x"] {
+        check(&format!("profile?seconds={seconds}"), 400, "seconds").await;
+    }
+    // This process has not the settings of jemalloc that the server's has.
+    check("heap", 404, "MALLOC_CONF").await;
+    check("cmdline", 200, "onggi").await;
 }
