@@ -54,6 +54,11 @@ impl Decimals {
         self.exponent == 0
     }
 
+    /// Places behind the point.
+    pub fn exponent(&self) -> usize {
+        self.exponent
+    }
+
     pub fn integers(&self) -> &[i64] {
         &self.integers
     }

@@ -9,10 +9,12 @@
 //! What `pco` wrote is read again and compared before it is believed: merging throws the source
 //! away.
 
+use std::cell::Cell;
+
 use pco::data_types::Number;
 use pco::metadata::DeltaEncoding;
-use pco::wrapped::{FileCompressor, FileDecompressor};
-use pco::{ChunkConfig, DeltaSpec, FULL_BATCH_N, ModeSpec};
+use pco::wrapped::{ChunkDecompressor, FileCompressor, FileDecompressor};
+use pco::{ChunkConfig, DecompressorScratch, DeltaSpec, FULL_BATCH_N, ModeSpec};
 
 use crate::encoding::cursor::{Cursor, Malformed};
 
@@ -27,6 +29,8 @@ const MODE_MASK: u8 = 0x0f;
 const CLASSIC: u8 = 0;
 const FLOAT_MULTIPLES: u8 = 2;
 const FLOAT_QUANTA: u8 = 3;
+
+const CORRUPT: Malformed = Malformed("entropy-coded numbers are corrupt");
 
 /// Numbers that may be laid down here.
 pub trait Binned: Number {
@@ -113,13 +117,18 @@ fn reads_as<T: Binned>(bytes: &[u8], numbers: &[T]) -> bool {
     read.is_ok() && same && cursor.is_empty()
 }
 
+thread_local! {
+    /// Room to decode in, some twelve kilobytes: to clear it anew takes as long as to decode a short
+    /// column. Whoever decodes takes it out meanwhile.
+    static SCRATCH: Cell<Option<DecompressorScratch>> = const { Cell::new(None) };
+}
+
 /// Takes `count` numbers, at least one, and gives them in stretches.
 pub fn take_binned<T: Binned>(
     cursor: &mut Cursor<'_>,
     count: usize,
-    mut each: impl FnMut(&[T]),
+    each: impl FnMut(&[T]),
 ) -> Result<(), Malformed> {
-    const CORRUPT: Malformed = Malformed("entropy-coded numbers are corrupt");
     let bytes = cursor.rest();
     // A dictionary, which is not among the modes, would be allocated before it is read.
     let mode = bytes.first().ok_or(CORRUPT)? & MODE_MASK;
@@ -127,13 +136,28 @@ pub fn take_binned<T: Binned>(
         return Err(Malformed("entropy-coded numbers of an unknown kind"));
     }
     let (file, _) = FileDecompressor::new(PCO_VERSION.as_slice()).map_err(|_| CORRUPT)?;
-    let (mut chunk, page) = file.chunk_decompressor::<T, _>(bytes).map_err(|_| CORRUPT)?;
+    let (chunk, page) = file.chunk_decompressor::<T, _>(bytes).map_err(|_| CORRUPT)?;
     // Looking back takes a window of up to 128 MiB, which is allocated with the page.
     match chunk.meta().delta_encoding {
         DeltaEncoding::NoOp | DeltaEncoding::Consecutive { .. } => {}
         _ => return Err(Malformed("entropy-coded numbers with unknown differences")),
     }
-    let mut page = chunk.page_decompressor(page, count).map_err(|_| CORRUPT)?;
+    let mut scratch = SCRATCH.take().unwrap_or_default();
+    let taken = take_page(&chunk, page, count, &mut scratch, each);
+    SCRATCH.set(Some(scratch));
+    cursor.take(bytes.len() - taken?)?;
+    Ok(())
+}
+
+/// Takes the only page of a chunk; says how many bytes follow it.
+fn take_page<T: Binned>(
+    chunk: &ChunkDecompressor<T>,
+    page: &[u8],
+    count: usize,
+    scratch: &mut DecompressorScratch,
+    mut each: impl FnMut(&[T]),
+) -> Result<usize, Malformed> {
+    let mut page = chunk.page_decompressor_with_scratch(page, count, scratch).map_err(|_| CORRUPT)?;
     let mut batch = [T::default(); FULL_BATCH_N];
     let mut left = count;
     while left > 0 {
@@ -144,9 +168,7 @@ pub fn take_binned<T: Binned>(
         each(&batch[..taken]);
         left -= taken;
     }
-    let rest = page.into_src().len();
-    cursor.take(bytes.len() - rest)?;
-    Ok(())
+    Ok(page.into_src().len())
 }
 
 #[cfg(test)]

@@ -7,6 +7,12 @@ use std::mem::replace;
 
 use crate::encoding::cursor::{Cursor, Malformed};
 use crate::encoding::varint::put_u64;
+use crate::model::STALE_NAN_BITS;
+
+/// What follows the positions: the lowest two bits of a list's head.
+const OWN_BITS: u64 = 0;
+const EQUAL_BITS: u64 = 1;
+const STALENESS_MARKERS: u64 = 2;
 
 /// Positions, ascending, and bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,16 +34,20 @@ impl Exceptions {
         self.0.iter().zip(0..).take_while(|((at, _), front)| at == front).count()
     }
 
-    /// Appends at least one: count and whether all have equal bits, gaps between positions, bits.
+    /// Appends at least one: count and kind, gaps between positions, bits.
     pub fn put(&self, out: &mut Vec<u8>) {
         let one_for_all = self.0.iter().all(|(_, bits)| *bits == self.0[0].1);
-        put_u64(out, (self.0.len() as u64) << 1 | u64::from(one_for_all));
+        let (kind, listed) = match (one_for_all, self.0[0].1) {
+            (true, STALE_NAN_BITS) => (STALENESS_MARKERS, 0),
+            (true, _) => (EQUAL_BITS, 1),
+            (false, _) => (OWN_BITS, self.0.len()),
+        };
+        put_u64(out, (self.0.len() as u64) << 2 | kind);
         let mut next = 0;
         for (at, _) in &self.0 {
             put_u64(out, (at - replace(&mut next, at + 1)) as u64);
         }
-        let distinct = if one_for_all { 1 } else { self.0.len() };
-        for (_, bits) in &self.0[..distinct] {
+        for (_, bits) in &self.0[..listed] {
             out.extend_from_slice(&bits.to_le_bytes());
         }
     }
@@ -45,7 +55,10 @@ impl Exceptions {
     /// Takes those of a column of `count` values.
     pub fn take(cursor: &mut Cursor<'_>, count: usize) -> Result<Self, Malformed> {
         let head = cursor.varint()?;
-        let (many, one_for_all) = (head >> 1, head & 1 == 1);
+        let (many, kind) = (head >> 2, head & 3);
+        if kind > STALENESS_MARKERS {
+            return Err(Malformed("unknown kind of exceptions of a float column"));
+        }
         // Each takes a byte at least.
         if many == 0 || many > count.min(cursor.len()) as u64 {
             return Err(Malformed("too many exceptions of a float column"));
@@ -60,9 +73,9 @@ impl Exceptions {
             exceptions.push((at, 0));
             next = at + 1;
         }
-        let mut bits = 0;
-        for (at, exception) in exceptions.iter_mut().enumerate() {
-            if at == 0 || !one_for_all {
+        let mut bits = if kind == EQUAL_BITS { cursor.u64_le()? } else { STALE_NAN_BITS };
+        for exception in &mut exceptions {
+            if kind == OWN_BITS {
                 bits = cursor.u64_le()?;
             }
             exception.1 = bits;

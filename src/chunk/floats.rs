@@ -26,6 +26,9 @@ const fn decimal_bytes_max(effort: Effort) -> usize {
     }
 }
 
+/// Nobody prints so many places: small doubles happen to be decimals of them.
+const DOUBLE_EXPONENT_MIN: usize = 13;
+
 /// Columns shorter than this do not pay for an entropy coder's tables.
 const DOUBLES_MIN: usize = 48;
 
@@ -41,7 +44,8 @@ pub fn put_floats_of(out: &mut Vec<u8>, values: &[f64], decimals: Option<&Decima
     if let Some(decimals) = decimals {
         out.push(DECIMAL);
         decimals.put(out, effort);
-        if out.len() - start < values.len() * decimal_bytes_max(effort) {
+        let may_be_doubles = effort == Effort::Merged && decimals.exponent() >= DOUBLE_EXPONENT_MIN;
+        if !may_be_doubles && out.len() - start < values.len() * decimal_bytes_max(effort) {
             return;
         }
     }

@@ -1,5 +1,6 @@
 //! Columns of signed integers: constant, evenly stepped, or packed as offsets, deltas or deltas
-//! of deltas, whichever is smallest; merged ones also entropy-coded.
+//! of deltas, whichever is smallest; merged ones also as runs of equal integers ([`super::runs`])
+//! or entropy-coded ([`super::binned`]).
 //!
 //! All arithmetic wraps, so that any integers and any bytes are fine.
 
@@ -8,6 +9,7 @@ use std::mem::replace;
 use super::binned::{put_binned_column, take_binned_column};
 use super::effort::Effort;
 use super::packed::{BLOCK, bit_len, put_block, take_block};
+use super::runs::{put_runs, take_runs};
 use crate::encoding::cursor::{Cursor, Malformed};
 use crate::encoding::varint::{put_i64, unzigzag, zigzag};
 
@@ -18,30 +20,53 @@ const OFFSETS: u8 = 2;
 const DELTAS: u8 = 3;
 const DELTAS_OF_DELTAS: u8 = 4;
 const BINNED: u8 = 5;
+const RUNS: u8 = 6;
 
 /// Packed columns of fewer bytes are not worth another try: an entropy coder's tables take some
 /// tens.
 const PACKED_BYTES_MIN: usize = 40;
 
 /// Bytes of which an entropy-coded column must save one: it takes some times as long to decode.
-const BYTES_PER_BYTE_SAVED: usize = 16;
+const BYTES_PER_BYTE_SAVED: usize = 32;
 
 /// Appends a column of at least one integer.
 pub fn put_integers(out: &mut Vec<u8>, integers: &[i64], effort: Effort) {
     let start = out.len();
     put_packed(out, integers);
-    let packed_bytes = out.len() - start;
-    if effort == Effort::Fresh || packed_bytes < PACKED_BYTES_MIN {
+    if effort == Effort::Fresh || out.len() - start < PACKED_BYTES_MIN {
         return;
     }
+    let runs = out.len();
+    out.push(RUNS);
+    let are_runs = put_runs(out, integers);
+    keep_smaller(out, start, runs, are_runs, 0);
+    put_if_smaller_binned(out, start, integers);
+}
+
+/// As [`put_integers`], for merged columns that are part of another: never runs.
+pub(super) fn put_plain_integers(out: &mut Vec<u8>, integers: &[i64]) {
+    let start = out.len();
+    put_packed(out, integers);
+    if out.len() - start >= PACKED_BYTES_MIN {
+        put_if_smaller_binned(out, start, integers);
+    }
+}
+
+fn put_if_smaller_binned(out: &mut Vec<u8>, start: usize, integers: &[i64]) {
+    let margin = (out.len() - start).div_ceil(BYTES_PER_BYTE_SAVED);
     let binned = out.len();
     out.push(BINNED);
     let is_one = put_binned_column(out, integers);
-    let binned_bytes = out.len() - binned;
-    if is_one && binned_bytes + packed_bytes.div_ceil(BYTES_PER_BYTE_SAVED) <= packed_bytes {
-        out.drain(start..binned);
+    keep_smaller(out, start, binned, is_one, margin);
+}
+
+/// Keeps what stands from `other` on if it is a column and smaller, by a margin, than what stands
+/// before it from `start` on.
+fn keep_smaller(out: &mut Vec<u8>, start: usize, other: usize, is_one: bool, margin: usize) {
+    if is_one && out.len() - other + margin <= other - start {
+        out.drain(start..other);
     } else {
-        out.truncate(binned);
+        out.truncate(other);
     }
 }
 
@@ -80,9 +105,30 @@ fn put_packed(out: &mut Vec<u8>, integers: &[i64]) {
 pub fn take_integers(
     cursor: &mut Cursor<'_>,
     count: usize,
-    mut each: impl FnMut(&[i64]),
+    each: impl FnMut(&[i64]),
+) -> Result<(), Malformed> {
+    match cursor.u8()? {
+        RUNS => take_runs(cursor, count, each),
+        form => take_form(form, cursor, count, each),
+    }
+}
+
+/// Takes what [`put_plain_integers`] appended: anything but runs.
+pub(super) fn take_plain_integers(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    each: impl FnMut(&[i64]),
 ) -> Result<(), Malformed> {
     let form = cursor.u8()?;
+    take_form(form, cursor, count, each)
+}
+
+fn take_form(
+    form: u8,
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    mut each: impl FnMut(&[i64]),
+) -> Result<(), Malformed> {
     match form {
         OFFSETS => return take_offsets(cursor, count, each),
         BINNED => return take_binned_column(cursor, count, each),
@@ -270,7 +316,7 @@ mod tests {
         #[test]
         fn any_bytes_are_integers_or_an_error(
             bytes in prop::collection::vec(any::<u8>(), 0..300),
-            form in 0u8..7,
+            form in 0u8..8,
             count in 1usize..400,
         ) {
             let mut framed = vec![form];

@@ -8,7 +8,7 @@
 //!
 //! - columns: [`floats`], [`families`] of buckets, [`timestamps`], [`starts`], [`histograms`]
 //! - codecs of floats: [`decimals`], [`xor`], [`doubles`], with [`exceptions`] apart
-//! - what they are made of: [`integers`], [`packed`] in blocks or [`binned`] by [`entropy`]
+//! - what they are made of: [`integers`], [`packed`] in blocks, in [`runs`] or [`binned`] by [`entropy`]
 //! - how hard an encoder tries: [`Effort`]
 //! - in memory only: [`head`]
 #![doc = include_str!("format.md")]
@@ -25,6 +25,7 @@ pub mod head;
 pub mod histograms;
 pub mod integers;
 pub mod packed;
+pub mod runs;
 pub mod starts;
 pub mod timestamps;
 pub mod xor;

@@ -3,7 +3,7 @@
 //!
 //! Row order brings a family together, lowest bucket first. Up to [`FAMILY_ROWS_MAX`] rows of
 //! equal times make one, of which the lowest stands for itself. To read one bucket alone is to
-//! decode those below it, three or four on average; whoever reads all of them, as quantiles do, decodes
+//! decode those below it, five or six on average; whoever reads all of them, as quantiles do, decodes
 //! each once. The codec is [`crate::chunk::families`]' business.
 
 use super::container::{Section, SectionSource};

@@ -16,9 +16,10 @@ const STARTS: u8 = 2;
 const FAMILY: u8 = 4;
 
 /// Rows of a family of buckets, of which each but the first holds the differences to the one
-/// before: reading the last means decoding all. Further rows are the next family. Twice as many
-/// would save another fortieth of the bytes.
-pub const FAMILY_ROWS_MAX: u8 = 8;
+/// before: reading the last means decoding all. Further rows are the next family. The buckets that
+/// client libraries have by default, twelve to sixteen with `+Inf`, are one: a second family repeats
+/// in its lowest row what the first one holds.
+pub const FAMILY_ROWS_MAX: u8 = 16;
 
 /// One sub-chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -58,8 +58,9 @@ impl RowSamples {
 /// How a part is written.
 #[derive(Clone, Debug)]
 pub struct PartOptions {
-    /// Samples of one sub-chunk, the unit that is decoded as a whole. More samples compress
-    /// better up to about 1440; fewer make short ranges of long rows cheaper.
+    /// Samples of one sub-chunk, the unit that is decoded as a whole. More make its entry in the
+    /// record's table and an entropy coder's tables weigh less; fewer make short ranges of long
+    /// rows cheaper.
     pub sub_chunk_samples: usize,
     /// Bytes of timestamp columns the writer remembers to find equal ones. Beyond it timestamps
     /// are written inline.
@@ -70,7 +71,7 @@ pub struct PartOptions {
 
 impl Default for PartOptions {
     fn default() -> Self {
-        Self { sub_chunk_samples: 1_440, column_cache_bytes: 32 << 20, effort: Effort::Fresh }
+        Self { sub_chunk_samples: 2_880, column_cache_bytes: 32 << 20, effort: Effort::Fresh }
     }
 }
 

@@ -172,7 +172,8 @@ fn a_missing_bucket_is_an_error_where_another_builds_on_it() {
 #[test]
 fn what_a_family_holds_is_reserved_and_given_back() {
     let all = family();
-    let read = |options: PartOptions, budget_bytes: u64| {
+    let read = |effort: Effort, budget_bytes: u64| {
+        let options = PartOptions { sub_chunk_samples: 1_000, effort, ..PartOptions::default() };
         let (container, _) = written(&all, options);
         let reader = PartReader::open(container).expect("own bytes");
         let guard = QueryGuard::new(None, crate::memory::MemoryBudget::new("query", budget_bytes));
@@ -181,7 +182,7 @@ fn what_a_family_holds_is_reserved_and_given_back() {
         reader.read(&[7], range, &guard, &mut |_, _| Ok(())).map(|()| guard.reserved_bytes())
     };
 
-    assert_eq!(read(PartOptions::default(), 14_000).expect("no family"), 160);
-    assert!(matches!(read(merged(), 14_000), Err(PartError::Query(_))));
-    assert_eq!(read(merged(), 24_000).expect("room for a column of a family"), 160);
+    assert_eq!(read(Effort::Fresh, 14_000).expect("no family"), 160);
+    assert!(matches!(read(Effort::Merged, 14_000), Err(PartError::Query(_))));
+    assert_eq!(read(Effort::Merged, 24_000).expect("room for a column of a family"), 160);
 }
