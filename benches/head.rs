@@ -13,7 +13,7 @@ use onggi::ingest::testing::{Request, Series};
 use onggi::ingest::{DecodeLimits, Protocol, ValidationRules, decode, validate};
 use onggi::model::series_batch::Refusals;
 use onggi::model::time::YEAR_MS;
-use onggi::model::{Labels, Matcher, SeriesBatch, TenantId};
+use onggi::model::{Matcher, SeriesBatch, TenantId};
 use onggi::storage::internals::Registry;
 
 const TARGETS: usize = 200;
@@ -99,15 +99,11 @@ fn resolve(c: &mut Criterion) {
         }
     }
     let batches = batches(&in_order, Protocol::V1);
+    // Without spans, as the log brings them.
+    let spanless = self::batches(&in_order, Protocol::V2);
     let restarted = || {
         let registry = Registry::new();
-        for batch in &batches {
-            for series in &batch.series {
-                let text = |bytes| std::str::from_utf8(bytes).expect("validated");
-                let pairs = batch.labels_of(series).map(|(name, value)| (text(name), text(value)));
-                registry.resolve_labels(&batch.tenant, &Labels::from_sorted(pairs), 1);
-            }
-        }
+        resolve_all(&registry, &spanless, 1);
         registry
     };
     group.bench_function("restarted", |b| {

@@ -1,6 +1,7 @@
 //! The store as a whole: what was appended is what is read, across seals, flushes and restarts.
 
 mod failed_flush;
+mod replay;
 
 use std::path::Path;
 use std::slice::from_ref;

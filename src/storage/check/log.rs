@@ -52,18 +52,8 @@ fn check_file(
 ) -> Result<(), LogError> {
     let mut reader = LogFileReader::open(&file.path, is_newest)?;
     let mut frame = DecodedFrame::default();
-    let mut series = 0usize;
     while reader.next_frame(&mut frame)? {
         let corrupt = |what| LogError::Corrupt { path: file.path.clone(), offset: frame.offset, what };
-        if frame.fresh {
-            series = 0;
-        }
-        for (local, ..) in &frame.new_series {
-            if *local as usize != series {
-                return Err(corrupt(format!("series {local} is defined where {series} is next")));
-            }
-            series += 1;
-        }
         // The decoder has seen that samples refer to series that are defined.
         if let Some(tombstone) = frame.tombstones.first() {
             return Err(corrupt(format!("deletion {:032x} does not belong here", tombstone.id)));

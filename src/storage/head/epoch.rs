@@ -215,6 +215,33 @@ impl Epoch {
     }
 }
 
+/// Whose sample it is: by its id, or by what the registry would tell of it too.
+pub trait SampleOwner: Copy {
+    fn id(self) -> SeriesId;
+
+    fn generation(self, registry: &Registry) -> u32;
+}
+
+impl SampleOwner for SeriesId {
+    fn id(self) -> SeriesId {
+        self
+    }
+
+    fn generation(self, registry: &Registry) -> u32 {
+        registry.generation(self)
+    }
+}
+
+impl SampleOwner for SeriesRef {
+    fn id(self) -> SeriesId {
+        self.id
+    }
+
+    fn generation(self, _registry: &Registry) -> u32 {
+        self.generation
+    }
+}
+
 /// Adds samples to an epoch, keeping the lock of the block that the last series was in: samples of
 /// neighbours cost one lock. Counts what it added when it is dropped.
 pub struct EpochWriter<'a> {
@@ -234,20 +261,20 @@ impl<'a> EpochWriter<'a> {
         Self { epoch, registry, block: None, encoded: Vec::new(), grown_bytes: 0, samples: 0, times }
     }
 
-    pub fn push_float(&mut self, id: SeriesId, sample: FloatSample) {
+    pub fn push_float(&mut self, series: impl SampleOwner, sample: FloatSample) {
         self.see(sample.timestamp_ms);
         let mut encoded = std::mem::take(&mut self.encoded);
         encoded.clear();
-        let (block, at) = self.slot(id);
+        let (block, at) = self.slot(series);
         let chunks = &mut block.series[at as usize];
         chunks.floats.append(sample, &mut encoded);
         self.grown_bytes += block.pages.append(&mut chunks.bytes, &encoded);
         self.encoded = encoded;
     }
 
-    pub fn push_histogram(&mut self, id: SeriesId, sample: &HistogramSample) {
+    pub fn push_histogram(&mut self, series: impl SampleOwner, sample: &HistogramSample) {
         self.see(sample.timestamp_ms);
-        let (block, at) = self.slot(id);
+        let (block, at) = self.slot(series);
         block.rare.entry(at).or_default().histograms.push(HistogramPoint {
             timestamp_ms: sample.timestamp_ms,
             start_ms: sample.start_ms,
@@ -256,8 +283,8 @@ impl<'a> EpochWriter<'a> {
         self.grown_bytes += HISTOGRAM_BYTES + 8 * bucket_count(&sample.histogram);
     }
 
-    pub fn push_exemplar(&mut self, id: SeriesId, exemplar: &Exemplar) {
-        let (block, at) = self.slot(id);
+    pub fn push_exemplar(&mut self, series: impl SampleOwner, exemplar: &Exemplar) {
+        let (block, at) = self.slot(series);
         let exemplars = &mut block.rare.entry(at).or_default().exemplars;
         // Senders repeat the last exemplar with every scrape until there is another.
         if exemplars.last() == Some(exemplar) {
@@ -274,7 +301,8 @@ impl<'a> EpochWriter<'a> {
     }
 
     /// The series' block, locked, and its place there, which belongs to it from now on.
-    fn slot(&mut self, id: SeriesId) -> (&mut Block, u32) {
+    fn slot(&mut self, series: impl SampleOwner) -> (&mut Block, u32) {
+        let id = series.id();
         let number = block_of(id);
         if self.block.as_ref().is_none_or(|(held, _)| *held != number) {
             // The lock held is let go before the next one is waited for.
@@ -285,7 +313,7 @@ impl<'a> EpochWriter<'a> {
         let at = place_in_block(id);
         let generation = &mut block.series[at as usize].generation;
         if *generation == 0 {
-            *generation = self.registry.generation(id);
+            *generation = series.generation(self.registry);
         }
         (block, at)
     }
@@ -349,7 +377,8 @@ fn bucket_count(histogram: &Histogram) -> usize {
     buckets + histogram.custom_values.len() + histogram.positive_spans.len() + histogram.negative_spans.len()
 }
 
-fn block_of(id: SeriesId) -> usize {
+/// Who writes to different blocks does not wait for another.
+pub fn block_of(id: SeriesId) -> usize {
     id as usize / BLOCK_SERIES
 }
 

@@ -29,4 +29,4 @@ mod tests;
 pub use cardinality::Cardinality;
 pub use epoch::Epoch;
 pub use metadata::MetadataTable;
-pub use registry::{Registry, SeriesId, SeriesRef};
+pub use registry::{Registry, SeriesRef};

@@ -14,6 +14,8 @@
 //!
 //! [`validate`]: mod@crate::ingest::validate
 
+mod restore;
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
@@ -28,6 +30,8 @@ use super::slab::Slab;
 use super::tags::TagTable;
 use crate::model::series_batch::{BatchSeries, LabelRef, RefusalReason, Refusals};
 use crate::model::{Labels, Matcher, SeriesBatch, TenantId};
+
+pub use restore::LoggedLabels;
 
 /// A series' number in this process.
 pub type SeriesId = u32;
@@ -84,6 +88,8 @@ struct Inner {
     by_pairs: TagTable,
     by_span: TagTable,
     last_generation: u32,
+    /// How often series were forgotten: numbers of pairs may stand for others since.
+    forgettings: u64,
     /// The series that was registered last, as a neighbour of the next.
     last_registered: SeriesId,
     /// Heap of the entries, tables and postings.
@@ -109,6 +115,7 @@ impl Registry {
             by_pairs: TagTable::default(),
             by_span: TagTable::default(),
             last_generation: 0,
+            forgettings: 0,
             last_registered: REFUSED,
             series_bytes: 0,
         };
@@ -165,21 +172,6 @@ impl Registry {
         batch.series.iter().map(span_of).collect()
     }
 
-    /// Finds or registers one series that was acknowledged before: nothing refuses it.
-    pub fn resolve_labels(&self, tenant: &TenantId, labels: &Labels, epoch: u64) -> SeriesId {
-        let epoch = epoch_number(epoch);
-        let mut inner = self.inner.write();
-        let mut pairs = Vec::with_capacity(labels.len());
-        let near = inner.last_registered;
-        if let Some(id) = inner.find_labels(tenant, labels.iter(), near, &mut pairs) {
-            inner.mark(id, epoch);
-            return id;
-        }
-        let id = inner.register(tenant, labels.iter(), near, pairs, epoch);
-        self.note_bytes(&inner);
-        id
-    }
-
     fn note_bytes(&self, inner: &Inner) {
         self.bytes.store(inner.index.bytes() + inner.series_bytes, Ordering::Relaxed);
     }
@@ -225,6 +217,7 @@ impl Registry {
         let mut forgotten = 0;
         for ids in unused.chunks(FORGET_AT_ONCE) {
             let mut inner = self.inner.write();
+            inner.forgettings += 1;
             for &id in ids {
                 // It may have been used meanwhile.
                 if inner.entries[id].is_unused(flushed_epoch) {
@@ -349,7 +342,11 @@ impl Inner {
     }
 
     fn find_pairs(&self, tenant: TenantNumber, pairs: &[PairNumber]) -> Option<SeriesId> {
-        self.by_pairs.find(self.keys.series(tenant, pairs), |id| self.is(id, tenant, pairs))
+        self.find_hashed(self.keys.series(tenant, pairs), tenant, pairs)
+    }
+
+    fn find_hashed(&self, hash: u64, tenant: TenantNumber, pairs: &[PairNumber]) -> Option<SeriesId> {
+        self.by_pairs.find(hash, |id| self.is(id, tenant, pairs))
     }
 
     fn is(&self, id: SeriesId, tenant: TenantNumber, pairs: &[PairNumber]) -> bool {
@@ -432,16 +429,21 @@ impl Inner {
         epoch: u32,
     ) -> SeriesId {
         let tenant = self.index.add_tenant(tenant);
-        let near: Box<[PairNumber]> = self.pairs_near(near, tenant).into();
-        let mut near = Neighbour::new(&near);
-        for (name, value) in labels.skip(pairs.len()) {
-            pairs.push(self.index.add(tenant, name, value, &mut near));
+        let mut missing = labels.skip(pairs.len()).peekable();
+        if missing.peek().is_some() {
+            let near: Box<[PairNumber]> = self.pairs_near(near, tenant).into();
+            let mut near = Neighbour::new(&near);
+            pairs.extend(missing.map(|(name, value)| self.index.add(tenant, name, value, &mut near)));
         }
-        let pairs = pairs.into_boxed_slice();
+        let hash = self.keys.series(tenant, &pairs);
+        self.enter(tenant, pairs.into_boxed_slice(), hash, epoch)
+    }
+
+    /// Enters a series that is not there yet; `hash` is that of its pairs.
+    fn enter(&mut self, tenant: TenantNumber, pairs: Box<[PairNumber]>, hash: u64, epoch: u32) -> SeriesId {
         // Who compares generations does not do so for as long as it takes to count to 2^32.
         self.last_generation = self.last_generation.checked_add(1).unwrap_or(1);
         self.series_bytes += entry_bytes(&pairs);
-        let hash = self.keys.series(tenant, &pairs);
         let id = self.entries.insert(Entry {
             pairs,
             span: None,

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bytes::Bytes;
 
-use super::registry::{REFUSED, Registry, SeriesId, SeriesRef};
+use super::registry::{LoggedLabels, REFUSED, Registry, SeriesId, SeriesRef};
 use crate::model::series_batch::{BatchSeries, LabelRef, Refusals, TextRef};
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, SeriesBatch, TenantId};
+use crate::storage::log::DefinedLabels;
 use crate::storage::part::row_order;
 
 const TENANTS: [&str; 3] = ["a", "b", "anonymous"];
@@ -120,6 +121,31 @@ impl Sender {
     }
 }
 
+/// A log file that defines labels as series need them.
+#[derive(Default)]
+struct LogFile {
+    logged: LoggedLabels,
+    numbers: BTreeMap<(String, String), u32>,
+}
+
+impl LogFile {
+    fn restore(&mut self, registry: &Registry, tenant: &str, labels: &Labels, epoch: u64) -> SeriesId {
+        let numbers: Vec<u32> = labels.iter().map(|(name, value)| self.number(name, value)).collect();
+        let (tenant, mut found) = (TenantId::parse(tenant).expect("valid"), Vec::new());
+        registry.restore(&mut self.logged, &tenant, [&*numbers].into_iter(), epoch, &mut found);
+        assert_eq!(found[0].generation, registry.generation(found[0].id));
+        found[0].id
+    }
+
+    fn number(&mut self, name: &str, value: &str) -> u32 {
+        let next = self.numbers.len() as u32;
+        *self.numbers.entry((name.to_owned(), value.to_owned())).or_insert_with(|| {
+            self.logged.append(&DefinedLabels::of_label(name, value, 2 * next));
+            next
+        })
+    }
+}
+
 /// What the registry should know.
 #[derive(Default)]
 struct Model {
@@ -166,6 +192,7 @@ fn a_series_is_the_same_in_every_form_until_it_is_forgotten() {
         let mut random = Random(seed);
         let registry = Registry::new();
         let mut model = Model::default();
+        let mut log_file = LogFile::default();
         let mut epoch = 1;
         for _ in 0..60 {
             let tenant = random.pick(&TENANTS);
@@ -176,8 +203,8 @@ fn a_series_is_the_same_in_every_form_until_it_is_forgotten() {
                     assert_eq!(registry.forget_unused(flushed), model.forget(flushed), "seed {seed}");
                 }
                 1 => {
-                    let (labels, id) = (random.labels(), TenantId::parse(tenant).expect("valid"));
-                    let id = registry.resolve_labels(&id, &labels, epoch);
+                    let labels = random.labels();
+                    let id = log_file.restore(&registry, tenant, &labels, epoch);
                     model.see(&registry, tenant, &labels, id, epoch);
                 }
                 2 => {
@@ -232,7 +259,7 @@ fn rows_are_ordered_as_parts_want_them() {
                 let bound = random.pick(&["0.5", "2", "10", "1e1", "+Inf", "none"]);
                 labels = Labels::from_pairs(labels.iter().chain([("le", bound)]));
             }
-            let id = registry.resolve_labels(&TenantId::parse(tenant).expect("valid"), &labels, 1);
+            let id = LogFile::default().restore(&registry, tenant, &labels, 1);
             refs.push(SeriesRef { id, generation: registry.generation(id) });
             want.insert((tenant, labels));
         }
@@ -340,7 +367,7 @@ fn cardinality_is_told_without_a_walk() {
     let tenant = TenantId::anonymous();
     for (name, instance) in [("up", "a"), ("up", "b"), ("load", "a")] {
         let labels = Labels::from_pairs([(METRIC_NAME, name), ("instance", instance)]);
-        registry.resolve_labels(&tenant, &labels, 1);
+        LogFile::default().restore(&registry, "anonymous", &labels, 1);
     }
 
     let figures = registry.cardinality(&tenant, 1);

@@ -6,13 +6,15 @@ use crate::encoding::frame::take_section;
 use crate::model::series_batch::HistogramSample;
 use crate::model::{Exemplar, FloatSample};
 
+use super::defined::{DefinedLabels, DefinedSeries};
 use super::floats::{decode_floats, decode_starts};
 use super::frame::tag;
 use super::histograms::decode_histograms;
+use super::layout::FRAME_BYTES_MAX;
 use super::malformed::{Malformed, Weight};
 use super::records::{self, LoggedMetadata, Tombstone};
 use super::summary::Summary;
-use super::tables::{DefinedSeries, Tables};
+use super::tables::Tables;
 
 /// What a frame holds. To be used again for the next frame: the columns keep their memory.
 ///
@@ -26,7 +28,8 @@ pub struct DecodedFrame {
     /// Whether the numbers of series start again from 0: what they meant before is over.
     pub fresh: bool,
     pub summary: Summary,
-    pub new_series: Vec<DefinedSeries>,
+    pub new_labels: DefinedLabels,
+    pub new_series: DefinedSeries,
     pub floats: Vec<(u32, FloatSample)>,
     pub histograms: Vec<(u32, HistogramSample)>,
     pub exemplars: Vec<(u32, Exemplar)>,
@@ -37,6 +40,7 @@ pub struct DecodedFrame {
 
 impl DecodedFrame {
     pub(super) fn clear(&mut self) {
+        self.new_labels.clear();
         self.new_series.clear();
         self.floats.clear();
         self.histograms.clear();
@@ -73,6 +77,16 @@ pub fn take_summary(payload: &mut &[u8]) -> Result<Summary, PayloadError> {
     }
     let summary = Summary::take(&mut section).map_err(malformed)?;
     if section.is_empty() { Ok(summary) } else { Err(malformed(Malformed::What("it is too long"))) }
+}
+
+/// About how much memory a payload takes when it is decoded, the payload included; what it claims is
+/// believed up to what a frame may take.
+pub fn decoded_bytes(payload: &[u8]) -> u64 {
+    // A byte of what is no float becomes about so many.
+    const GROWTH: u64 = 8;
+    let floats = take_summary(&mut { payload }).map_or(0, |summary| summary.floats);
+    let float_bytes = floats.saturating_mul(size_of::<(u32, FloatSample)>() as u64);
+    float_bytes.saturating_add(GROWTH * payload.len() as u64).min(FRAME_BYTES_MAX)
 }
 
 /// Decodes a payload into `frame`, whose columns are cleared first.
@@ -130,8 +144,8 @@ fn decode_section(
     frame: &mut DecodedFrame,
 ) -> Result<(), Malformed> {
     match tag {
-        tag::SYMBOLS => tables.decode_symbols(section),
-        tag::SERIES => tables.decode_series(section, weight, &mut frame.new_series),
+        tag::SYMBOLS => tables.decode_symbols(section, &mut frame.new_labels),
+        tag::SERIES => tables.decode_series(section, weight, &mut frame.new_labels, &mut frame.new_series),
         tag::FLOATS => decode_floats(section, tables.series(), weight, &mut frame.floats),
         tag::STARTS => decode_starts(section, &mut frame.floats),
         tag::HISTOGRAMS => decode_histograms(section, tables.series(), weight, &mut frame.histograms),

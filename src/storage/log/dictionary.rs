@@ -3,6 +3,8 @@
 //! Owns the sections `symbols` and `series` on the writing side; [`super::tables`] is the reading
 //! side. Lives as long as a file: later frames refer to what earlier ones defined.
 
+use std::cmp::Ordering;
+
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -97,8 +99,10 @@ impl Dictionary {
         std::mem::swap(&mut self.previous, &mut self.current);
         let mut current = std::mem::take(&mut self.current);
         current.clear();
+        let mut near = 0;
         for (name, value) in labels {
-            current.push(self.pair(name, value));
+            let known = self.pair_of_previous(&mut near, name, value);
+            current.push(known.unwrap_or_else(|| self.pair(name, value)));
         }
         let tenant_changed = self.tenant != Some(tenant);
         put_u64(&mut self.series_section, (current.len() as u64) << 1 | u64::from(tenant_changed));
@@ -110,6 +114,24 @@ impl Dictionary {
         self.current = current;
         self.series += 1;
         self.series - 1
+    }
+
+    /// The pair if the series before has it: most labels of a target's series are the same. To be
+    /// asked in order of names, which `from` goes along with.
+    fn pair_of_previous(&self, from: &mut usize, name: &[u8], value: &[u8]) -> Option<u32> {
+        let text = |symbol| text_of(&self.text, &self.ends, symbol);
+        while let Some(pair) = self.previous.get(*from) {
+            let (its_name, its_value) = self.pair_symbols[*pair as usize];
+            match text(its_name).cmp(name) {
+                Ordering::Greater => break,
+                Ordering::Less => *from += 1,
+                Ordering::Equal => {
+                    *from += 1;
+                    return (text(its_value) == value).then_some(*pair);
+                }
+            }
+        }
+        None
     }
 
     /// Appends the pairs, as copies from the series before wherever they stand there in order.

@@ -6,13 +6,14 @@
 //!   [`active_file`] (order of writes), [`disk`] and `allocate` (the calls), [`options`]
 //! - the format: [`layout`] (header, trailer, seeds), `frame` and `summary` (payload), `index`
 //!   (footer), [`encoder`] with `dictionary`, `floats`, `values`, `histograms`, `records`
-//! - reading: [`scanner`] (where do frames end), [`reader`], [`decoder`] with `tables`,
+//! - reading: [`scanner`] (where do frames end), [`reader`], [`decoder`] with `tables` and [`defined`],
 //!   [`recover`] (what to do about a torn tail)
 //! - around: [`directory`] (names, listing, removal), [`error`], `malformed`
 
 mod active_file;
 mod allocate;
 mod decoder;
+mod defined;
 mod dictionary;
 mod directory;
 mod disk;
@@ -39,6 +40,7 @@ mod tests;
 mod values;
 
 pub use decoder::DecodedFrame;
+pub use defined::DefinedLabels;
 pub use directory::{LogFileEntry, file_path, list_files, remove_files};
 pub use encoder::FileEncoder;
 pub use error::LogError;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::LogError;
-use super::decoder::{DecodedFrame, PayloadError, decode_payload};
+use super::decoder::{DecodedFrame, PayloadError, decode_payload, decoded_bytes};
 use super::index::IndexBuilder;
 use super::layout::{FLAG_FRESH, FileHeader};
 use super::scanner::{Scanner, Step, Tail};
@@ -56,6 +56,16 @@ impl LogFileReader {
 
     /// Decodes the next frame into `frame`; false after the last one.
     pub fn next_frame(&mut self, frame: &mut DecodedFrame) -> Result<bool, LogError> {
+        self.next_frame_within(frame, |_| ())
+    }
+
+    /// The same for a reader of many frames at a time: before one is decoded, `wait_for_room` is told
+    /// about how many bytes of memory that takes.
+    pub fn next_frame_within(
+        &mut self,
+        frame: &mut DecodedFrame,
+        wait_for_room: impl FnOnce(u64),
+    ) -> Result<bool, LogError> {
         frame.clear();
         if self.tail.is_some() {
             return Ok(false);
@@ -68,6 +78,7 @@ impl LogFileReader {
                 if frame.fresh {
                     self.tables.clear();
                 }
+                wait_for_room(decoded_bytes(&self.payload));
                 decode_payload(&self.payload, &mut self.tables, frame).map_err(|error| {
                     frame.clear();
                     payload_error(self.scanner.path(), offset, error)

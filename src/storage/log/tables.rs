@@ -4,23 +4,21 @@
 //! them. Takes memory in proportion to the file's own bytes.
 
 use crate::encoding::varint::{take_u32, take_u64};
-use crate::model::{Labels, TenantId};
+use crate::model::TenantId;
 
+use super::defined::{DefinedLabels, DefinedSeries};
 use super::dictionary::{TOKEN_COPY, TOKEN_KNOWN, TOKEN_NEW};
 use super::malformed::{Malformed, Weight, series_weight};
-
-/// A series definition: its number in the file, its tenant, its labels.
-pub type DefinedSeries = (u32, TenantId, Labels);
 
 /// Symbols, pairs and the count of series so far.
 #[derive(Debug, Default)]
 pub struct Tables {
-    text: String,
-    /// Symbol `i` ends at `ends[i]`.
-    ends: Vec<usize>,
-    pairs: Vec<(u32, u32)>,
+    labels: DefinedLabels,
+    /// Bytes of name and value, by pair.
+    pair_bytes: Vec<u32>,
     series: u32,
     tenant: Option<TenantId>,
+    /// The pairs of the series before, whose names rise.
     previous: Vec<u32>,
     current: Vec<u32>,
 }
@@ -36,10 +34,7 @@ impl Tables {
     }
 
     pub fn symbol(&self, id: u32) -> Result<&str, Malformed> {
-        let id = id as usize;
-        let end = *self.ends.get(id).ok_or(Malformed::What("a symbol that is not defined"))?;
-        let start = if id == 0 { 0 } else { self.ends[id - 1] };
-        Ok(&self.text[start..end])
+        self.labels.symbol(id).ok_or(Malformed::What("a symbol that is not defined"))
     }
 
     /// Takes a symbol's number and answers its text.
@@ -56,10 +51,15 @@ impl Tables {
         }
     }
 
-    pub fn decode_symbols(&mut self, mut rest: &[u8]) -> Result<(), Malformed> {
+    pub fn decode_symbols(
+        &mut self,
+        mut rest: &[u8],
+        new_labels: &mut DefinedLabels,
+    ) -> Result<(), Malformed> {
         while !rest.is_empty() {
-            self.text.push_str(take_text(&mut rest)?);
-            self.ends.push(self.text.len());
+            let text = take_text(&mut rest)?;
+            self.labels.push_symbol(text);
+            new_labels.push_symbol(text);
         }
         Ok(())
     }
@@ -68,54 +68,60 @@ impl Tables {
         &mut self,
         mut rest: &[u8],
         weight: &mut Weight,
-        out: &mut Vec<DefinedSeries>,
+        new_labels: &mut DefinedLabels,
+        new_series: &mut DefinedSeries,
     ) -> Result<(), Malformed> {
         while !rest.is_empty() {
             let head = take_u64(&mut rest)?;
             if head & 1 == 1 {
                 self.tenant = Some(self.take_tenant(&mut rest)?);
             }
-            let tenant = self.tenant.clone().ok_or(Malformed::What("a series without a tenant"))?;
-            self.take_pairs(&mut rest, head >> 1)?;
-            let labels = self.labels(weight)?;
-            out.push((self.series, tenant, labels));
+            let tenant = self.tenant.as_ref().ok_or(Malformed::What("a series without a tenant"))?;
+            new_series.begin_run(tenant);
+            if let Err(malformed) = self.take_pairs(&mut rest, head >> 1, new_labels) {
+                // What is copied from here on would not be known to be canonical.
+                self.current.clear();
+                return Err(malformed);
+            }
+            let text_bytes = self.current.iter().map(|pair| self.pair_bytes[*pair as usize] as usize);
+            weight.add(series_weight(self.current.len(), text_bytes.sum()))?;
+            new_series.push(&self.current);
             self.series = self.series.checked_add(1).ok_or(Malformed::What("too many series"))?;
         }
         Ok(())
     }
 
-    /// Takes the pairs of the next series into `current`.
-    fn take_pairs(&mut self, rest: &mut &[u8], count: u64) -> Result<(), Malformed> {
+    /// Takes the pairs of the next series into `current`, and sees that they are canonical.
+    fn take_pairs(
+        &mut self,
+        rest: &mut &[u8],
+        count: u64,
+        new_labels: &mut DefinedLabels,
+    ) -> Result<(), Malformed> {
         std::mem::swap(&mut self.previous, &mut self.current);
         self.current.clear();
-        let mut from = self.previous.as_slice();
+        let mut from = 0;
         while (self.current.len() as u64) < count {
             let token = take_u64(rest)?;
             let number = token >> 2;
             match token & 3 {
                 TOKEN_NEW => {
-                    let name =
-                        u32::try_from(number).map_err(|_| Malformed::What("a symbol that is not defined"))?;
-                    self.current.push(self.pairs.len() as u32);
-                    self.pairs.push((name, take_u32(rest)?));
+                    let pair = self.define_pair(number, take_u32(rest)?, new_labels)?;
+                    self.push_pair(pair)?;
                 }
-                TOKEN_KNOWN if number < self.pairs.len() as u64 => self.current.push(number as u32),
+                TOKEN_KNOWN if number < self.pair_bytes.len() as u64 => self.push_pair(number as u32)?,
                 TOKEN_KNOWN => return Err(Malformed::What("a label pair that is not defined")),
                 TOKEN_COPY => {
-                    let (copied, after) = usize::try_from(number)
-                        .ok()
-                        .and_then(|number| from.split_at_checked(number))
-                        .filter(|(copied, _)| !copied.is_empty())
-                        .ok_or(Malformed::What("a copy beyond the labels of the series before"))?;
-                    self.current.extend_from_slice(copied);
-                    from = after;
+                    let beyond = Malformed::What("a copy beyond the labels of the series before");
+                    let end = self.end_in_previous(from, number).ok_or(beyond)?;
+                    // Names that rose there rise here.
+                    self.push_pair(self.previous[from])?;
+                    self.current.extend_from_slice(&self.previous[from + 1..end]);
+                    from = end;
                 }
                 _ => {
-                    from = usize::try_from(number)
-                        .ok()
-                        .and_then(|number| from.get(number..))
-                        .filter(|_| number > 0)
-                        .ok_or(Malformed::What("a skip beyond the labels of the series before"))?;
+                    let beyond = Malformed::What("a skip beyond the labels of the series before");
+                    from = self.end_in_previous(from, number).ok_or(beyond)?;
                 }
             }
         }
@@ -125,28 +131,47 @@ impl Tables {
         Ok(())
     }
 
-    /// The label set of `current`, which must be canonical.
-    fn labels(&self, weight: &mut Weight) -> Result<Labels, Malformed> {
-        let (mut text_bytes, mut previous) = (0usize, "");
-        for pair in &self.current {
-            let (name, value) = self.pair(*pair)?;
-            if name <= previous || value.is_empty() {
-                return Err(Malformed::What("labels that are not canonical"));
-            }
-            previous = name;
-            text_bytes += name.len() + value.len();
-        }
-        weight.add(series_weight(self.current.len(), text_bytes))?;
-        Ok(Labels::from_sorted(
-            self.current.iter().map(|pair| self.pair(*pair).expect("looked up just above")),
-        ))
+    /// The end of so many pairs of the series before, at least one, from `from` on.
+    fn end_in_previous(&self, from: usize, number: u64) -> Option<usize> {
+        let left = (self.previous.len() - from) as u64;
+        (1..=left).contains(&number).then(|| from + number as usize)
     }
 
-    fn pair(&self, pair: u32) -> Result<(&str, &str), Malformed> {
-        let (name, value) = self.pairs[pair as usize];
-        Ok((self.symbol(name)?, self.symbol(value)?))
+    fn define_pair(
+        &mut self,
+        name: u64,
+        value: u32,
+        new_labels: &mut DefinedLabels,
+    ) -> Result<u32, Malformed> {
+        let name = u32::try_from(name).map_err(|_| Malformed::What("a symbol that is not defined"))?;
+        let (name_text, value_text) = (self.symbol(name)?, self.symbol(value)?);
+        if value_text.is_empty() {
+            return Err(NOT_CANONICAL);
+        }
+        let text_bytes =
+            u32::try_from(name_text.len() + value_text.len()).map_err(|_| Malformed::TooLarge)?;
+        let number =
+            u32::try_from(self.pair_bytes.len()).map_err(|_| Malformed::What("too many label pairs"))?;
+        self.pair_bytes.push(text_bytes);
+        self.labels.push_pair(name, value);
+        new_labels.push_pair(name, value);
+        Ok(number)
+    }
+
+    /// Appends a pair to `current`, behind whose last name its own must come.
+    fn push_pair(&mut self, pair: u32) -> Result<(), Malformed> {
+        if let Some(last) = self.current.last() {
+            let [last, name] = [*last, pair].map(|pair| self.labels.name_symbol(pair));
+            if self.symbol(last)? >= self.symbol(name)? {
+                return Err(NOT_CANONICAL);
+            }
+        }
+        self.current.push(pair);
+        Ok(())
     }
 }
+
+const NOT_CANONICAL: Malformed = Malformed::What("labels that are not canonical");
 
 /// Takes a text that stands in place: its length, then its bytes.
 pub fn take_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, Malformed> {

@@ -49,7 +49,8 @@ fn check_bounds(frame: &DecodedFrame, payload_bytes: usize, seed: u64) {
     let most = 64 + 8 * payload_bytes;
     assert!(frame.floats.capacity() <= most, "seed {seed}: {} floats", frame.floats.capacity());
     assert!(frame.histograms.capacity() <= most, "seed {seed}");
-    assert!(frame.new_series.capacity() <= most, "seed {seed}");
+    assert!(frame.new_series.len() <= most, "seed {seed}");
+    assert!(frame.new_labels.pairs() <= most, "seed {seed}");
 }
 
 fn any_bytes(rng: &mut Rng) {

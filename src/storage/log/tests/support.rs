@@ -16,7 +16,8 @@ use crate::storage::log::index::IndexBuilder;
 use crate::storage::log::layout::{FileHeader, LogId};
 use crate::storage::log::malformed::Malformed;
 use crate::storage::log::{
-    DecodedFrame, FileEncoder, LogError, LogFileReader, LoggedMetadata, Summary, Tail, Tombstone,
+    DecodedFrame, DefinedLabels, FileEncoder, LogError, LogFileReader, LoggedMetadata, Summary, Tail,
+    Tombstone,
 };
 
 /// A small generator of random numbers: the same seed, the same bad day.
@@ -289,13 +290,16 @@ impl Records {
 pub fn read_frames(path: &Path, is_newest: bool) -> Result<(Vec<Records>, Tail), LogError> {
     let mut reader = LogFileReader::open(path, is_newest)?;
     let (mut frame, mut series, mut frames) = (DecodedFrame::default(), Vec::new(), Vec::new());
+    let mut labels = DefinedLabels::default();
     while reader.next_frame(&mut frame)? {
         if frame.fresh {
             series.clear();
+            labels.clear();
         }
-        for (local, tenant, labels) in &frame.new_series {
-            assert_eq!(*local as usize, series.len(), "numbers follow each other");
-            series.push((tenant.clone(), labels.clone()));
+        labels.append(&frame.new_labels);
+        for (tenant, defined) in frame.new_series.runs() {
+            let set = |pairs: &[u32]| Labels::from_sorted(pairs.iter().map(|pair| labels.label(*pair)));
+            series.extend(defined.map(|pairs| (tenant.clone(), set(pairs))));
         }
         let mut records = Records::default();
         records.add_frame(&frame, &series);
