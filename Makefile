@@ -54,6 +54,13 @@ memory-test: setup ## ten heavy queries over 30 days beside ingestion: resident 
 	ONGGI_MEMORY_STEP_SECONDS=$${ONGGI_MEMORY_STEP_SECONDS:-60} ONGGI_MEMORY_SECONDS=$${ONGGI_MEMORY_SECONDS:-180} \
 	cargo test --release --locked --test it -- memory:: --nocapture --test-threads=1
 
+.PHONY: explosion-test
+explosion-test: setup ## a label explosion and heavy queries for ten minutes: anonymous memory within 512 MiB
+	ONGGI_EXPLOSION_SECONDS=$${ONGGI_EXPLOSION_SECONDS:-600} ONGGI_EXPLOSION_MIB=$${ONGGI_EXPLOSION_MIB:-512} \
+	ONGGI_EXPLOSION_GOOD_SERIES=$${ONGGI_EXPLOSION_GOOD_SERIES:-20000} ONGGI_EXPLOSION_PERIOD_SECONDS=$${ONGGI_EXPLOSION_PERIOD_SECONDS:-5} \
+	ONGGI_EXPLOSION_HISTORY_SERIES=$${ONGGI_EXPLOSION_HISTORY_SERIES:-1000} ONGGI_EXPLOSION_HISTORY_STEP_SECONDS=$${ONGGI_EXPLOSION_HISTORY_STEP_SECONDS:-60} \
+	cargo test --release --locked --test it -- explosion:: --nocapture --test-threads=1
+
 .PHONY: monstrous
 monstrous: setup ## how long small queries take alone and beside monstrous ones
 	cargo test --release --locked --test it -- isolation::measure --ignored --nocapture --test-threads=1

@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::memory::MemoryBudget;
+use crate::memory::plan::MemoryPlan;
+use crate::memory::watch::Watch;
 use crate::model::regex::RegexError;
 use crate::promql::syntax::{ParseOptions, parse_selector};
 use crate::promql::{Engine, EngineOptions};
@@ -26,7 +28,7 @@ use crate::server::notifications::Board;
 use crate::server::query_pool::{QueryPool, QueryPoolOptions};
 use crate::server::{Listener, MemoryShares, ServerState, Shared, router};
 use crate::storage::{AppendError, Readiness, RetentionRule, Storage, StorageError, StorageOptions};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, allocator};
 
 /// How long requests in flight may take to finish.
 const FINISH_MAX: Duration = Duration::from_secs(20);
@@ -40,7 +42,7 @@ pub enum AppError {
     Failed(String),
     #[error("close storage: {0}")]
     Close(#[source] AppendError),
-    #[error("start query threads: {0}")]
+    #[error("start threads: {0}")]
     Threads(#[source] std::io::Error),
     #[error("listen on {address} (--web.listen-address): {source}")]
     Listen { address: std::net::SocketAddr, source: std::io::Error },
@@ -163,8 +165,10 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
     let door = LiveFile::open(config.web.config_file.as_deref(), Door::load).map_err(AppError::WebFile)?;
     let limits = LiveFile::open(config.limits_file.as_deref(), limits::load).map_err(AppError::LimitsFile)?;
     let limits = Arc::new(limits);
-    let memory = MemoryShares::of(MemoryBudget::new("process", config.memory_limit_bytes));
-    let storage = Storage::open(storage_options(&config, Arc::clone(&clock))?)
+    let memory = MemoryShares::of(&MemoryPlan::of(config.memory_limit_bytes));
+    let memory_watch =
+        Watch::start(Arc::clone(&memory.whole), allocator::purge).map_err(AppError::Threads)?;
+    let storage = Storage::open(storage_options(&config, Arc::clone(&memory.whole), Arc::clone(&clock))?)
         .map_err(|source| AppError::Storage { path: config.storage.path.clone(), source })?;
     storage.limit_series(limits::series_limit(&limits));
     let queries = QueryPool::start(
@@ -198,6 +202,7 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
         active_queries,
         metrics,
         memory,
+        memory_watch: Some(memory_watch),
         clock,
         draining: AtomicBool::new(false),
         stopping: CancellationToken::new(),
@@ -205,29 +210,31 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
     }))
 }
 
-/// Of the memory limit, what storage may hold; requests and queries have shares of their own (see
-/// [`MemoryShares`]), the rest is for what nobody leases.
-const HEAD_PERCENT: u64 = 40;
-const CACHE_PERCENT: u64 = 5;
-const MERGE_PERCENT: u64 = 5;
+/// A log file is rotated at this part of the memory limit at the latest: a replay flushes between files.
+const LOG_FILE_SHARE: u64 = 32;
 
-/// How the store is opened, by the server and by commands on its directory.
-pub fn storage_options(config: &Config, clock: Arc<dyn Clock>) -> Result<StorageOptions, AppError> {
-    let percent = |percent: u64| config.memory_limit_bytes / 100 * percent;
+/// How the store is opened, by the server and by commands on its directory; it leases from `memory`.
+pub fn storage_options(
+    config: &Config,
+    memory: Arc<MemoryBudget>,
+    clock: Arc<dyn Clock>,
+) -> Result<StorageOptions, AppError> {
+    let plan = MemoryPlan::of(config.memory_limit_bytes);
     let size = config.storage.retention_bytes_max;
     Ok(StorageOptions {
         path: config.storage.path.clone(),
         retention_ms: config.storage.retention_ms,
         clock,
-        head_bytes_max: percent(HEAD_PERCENT),
-        cache_bytes: usize::try_from(percent(CACHE_PERCENT)).unwrap_or(usize::MAX),
+        memory,
+        head_bytes_max: plan.head_bytes_max,
+        cache_bytes: usize::try_from(plan.cache_bytes).unwrap_or(usize::MAX),
         epoch_age_max_ms: config.storage.epoch_age_max_ms,
         epoch_log_bytes_max: config.storage.epoch_log_bytes_max,
-        log_file_bytes: config.storage.log_file_bytes,
+        log_file_bytes: config.storage.log_file_bytes.min(plan.limit_bytes / LOG_FILE_SHARE),
         retention_bytes_max: (size > 0).then_some(size),
         retention_rules: retention_rules(config)?,
         merge_grace_ms: i64::try_from(config.storage.merge_grace.as_millis()).unwrap_or(i64::MAX),
-        merge_gathered_bytes_max: percent(MERGE_PERCENT),
+        merge_gathered_bytes_max: plan.gathered_bytes_max,
     })
 }
 

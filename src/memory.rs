@@ -1,12 +1,16 @@
 //! One memory budget: whoever is about to allocate much leases it here first.
 //!
 //! A budget may be a share of another: a lease counts against both, and is given back when it is
-//! dropped. A part of a budget may be kept for those of its shares that have leased little: the
-//! greedy ones cannot starve them. Owns the arithmetic only; what is done when a lease is refused is
-//! the caller's.
+//! dropped. A part of a budget may be kept for those of its shares that have leased little, or whose
+//! work must go on: the greedy ones cannot starve them. What the process turns out to hold beyond all
+//! leases ([`watch`] measures it) counts as used, so that the limit does not rest on estimates alone.
+//! Owns the arithmetic only; what is done when a lease is refused is the caller's.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+pub mod plan;
+pub mod watch;
 
 /// A limit in bytes and what is leased of it.
 #[derive(Debug)]
@@ -14,17 +18,38 @@ pub struct MemoryBudget {
     name: &'static str,
     limit_bytes: u64,
     used_bytes: AtomicU64,
+    /// What is held though nobody has leased it.
+    unleased_bytes: AtomicU64,
+    refusals: AtomicU64,
+    /// Whether it may take what the budget above keeps.
+    urgent: bool,
+    /// Whether one of its shares waits for what the others give back.
+    is_claimed: AtomicBool,
+    /// Whether it is that share.
+    claims: AtomicBool,
     parent: Option<Arc<MemoryBudget>>,
     kept: Kept,
 }
 
-/// What is kept of a budget for small shares.
+/// What is kept of a budget for small and for urgent shares.
 #[derive(Clone, Copy, Debug, Default)]
 struct Kept {
     bytes: u64,
     /// A share that has leased no more than this is small.
     small_bytes: u64,
 }
+
+/// Who wants a lease, as the budget above sees it.
+#[derive(Clone, Copy)]
+struct Asker {
+    /// With what it wants.
+    leased_bytes: u64,
+    urgent: bool,
+    claims: bool,
+}
+
+/// Nobody's share: the owner of the budget.
+const OWNER: Asker = Asker { leased_bytes: 0, urgent: true, claims: false };
 
 /// A lease was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,18 +65,38 @@ pub struct MemoryExhausted {
 
 impl MemoryBudget {
     pub fn new(name: &'static str, limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self {
+        Self::keeping(name, limit_bytes, 0)
+    }
+
+    /// As [`Self::new`]; of it, `kept_bytes` are for urgent shares.
+    pub fn keeping(name: &'static str, limit_bytes: u64, kept_bytes: u64) -> Arc<Self> {
+        Arc::new(Self::of(name, limit_bytes, Kept { bytes: kept_bytes, small_bytes: 0 }))
+    }
+
+    fn of(name: &'static str, limit_bytes: u64, kept: Kept) -> Self {
+        Self {
             name,
             limit_bytes,
             used_bytes: AtomicU64::new(0),
+            unleased_bytes: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+            urgent: false,
+            is_claimed: AtomicBool::new(false),
+            claims: AtomicBool::new(false),
             parent: None,
-            kept: Kept::default(),
-        })
+            kept,
+        }
     }
 
     /// A part of this budget with a limit of its own.
     pub fn share(self: &Arc<Self>, name: &'static str, limit_bytes: u64) -> Arc<Self> {
         self.share_keeping(name, limit_bytes, 0, 0)
+    }
+
+    /// As [`Self::share`], for work that must go on: it may take what this budget keeps.
+    pub fn share_urgent(self: &Arc<Self>, name: &'static str, limit_bytes: u64) -> Arc<Self> {
+        let parent = Some(Arc::clone(self));
+        Arc::new(Self { parent, urgent: true, ..Self::of(name, limit_bytes, Kept::default()) })
     }
 
     /// As [`Self::share`]; of it, `kept_bytes` are for those of its own shares that have leased no
@@ -63,13 +108,12 @@ impl MemoryBudget {
         kept_bytes: u64,
         small_bytes: u64,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            limit_bytes,
-            used_bytes: AtomicU64::new(0),
-            parent: Some(Arc::clone(self)),
-            kept: Kept { bytes: kept_bytes, small_bytes },
-        })
+        let parent = Some(Arc::clone(self));
+        Arc::new(Self { parent, ..Self::of(name, limit_bytes, Kept { bytes: kept_bytes, small_bytes }) })
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     pub fn limit_bytes(&self) -> u64 {
@@ -80,31 +124,98 @@ impl MemoryBudget {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// What is held beyond all leases, as last measured.
+    pub fn unleased_bytes(&self) -> u64 {
+        self.unleased_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Leases that were refused, by this budget or by one that it is a share of.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
+    }
+
     /// Leases `bytes` of this budget and of those it is a share of.
     pub fn lease(self: &Arc<Self>, bytes: u64) -> Result<MemoryLease, MemoryExhausted> {
-        self.take(bytes, 0)?;
+        self.take(bytes, OWNER)?;
         Ok(MemoryLease { budget: Arc::clone(self), bytes })
     }
 
-    /// `of_share` is what the share that asks has with this lease; 0 where no share asks.
-    fn take(&self, bytes: u64, of_share: u64) -> Result<(), MemoryExhausted> {
-        let kept = if of_share > self.kept.small_bytes { self.kept.bytes } else { 0 };
+    /// Leases whatever the limits: for what is held anyway, such as the code's own memory.
+    pub fn lease_regardless(self: &Arc<Self>, bytes: u64) -> MemoryLease {
+        self.add(bytes);
+        MemoryLease { budget: Arc::clone(self), bytes }
+    }
+
+    /// What this budget has left for somebody who is neither small nor urgent.
+    pub fn spare_bytes(&self) -> u64 {
+        let taken = self.used_bytes().saturating_add(self.unleased_bytes()).saturating_add(self.kept.bytes);
+        let own = self.limit_bytes.saturating_sub(taken);
+        self.parent.as_ref().map_or(own, |parent| own.min(parent.spare_bytes()))
+    }
+
+    /// What the other shares of the budget above have leased.
+    pub fn used_beside_bytes(&self) -> u64 {
+        self.parent.as_ref().map_or(0, |parent| parent.used_bytes().saturating_sub(self.used_bytes()))
+    }
+
+    /// Claims what is given back to the budget above, as long as the claim lives: the other shares get
+    /// nothing meanwhile but what is kept for small ones. For one share at a time.
+    pub fn claim(&self) -> Claim<'_> {
+        self.set_claim(true);
+        Claim(self)
+    }
+
+    fn set_claim(&self, claims: bool) {
+        self.claims.store(claims, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.is_claimed.store(claims, Ordering::Relaxed);
+        }
+    }
+
+    /// Says how much the process holds: what of it nobody has leased counts as used from now on.
+    pub fn note_held(&self, held_bytes: u64) {
+        self.unleased_bytes.store(held_bytes.saturating_sub(self.used_bytes()), Ordering::Relaxed);
+    }
+
+    fn take(&self, bytes: u64, asker: Asker) -> Result<(), MemoryExhausted> {
+        let taken = self.try_take(bytes, asker);
+        if taken.is_err() {
+            self.refusals.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    fn try_take(&self, bytes: u64, asker: Asker) -> Result<(), MemoryExhausted> {
+        let is_greedy = !asker.urgent && asker.leased_bytes > self.kept.small_bytes;
+        let is_claimed = is_greedy && !asker.claims && self.is_claimed.load(Ordering::Relaxed);
+        let kept = if is_greedy { self.kept.bytes } else { 0 };
         let limit_bytes = self.limit_bytes.saturating_sub(kept);
+        let unleased = self.unleased_bytes();
         let grown = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            used.checked_add(bytes).filter(|sum| *sum <= limit_bytes)
+            let sum = used.checked_add(bytes)?;
+            (!is_claimed && sum.saturating_add(unleased) <= limit_bytes).then_some(sum)
         });
         let before = grown.map_err(|used_bytes| MemoryExhausted {
             name: self.name,
             wanted_bytes: bytes,
-            used_bytes,
+            used_bytes: used_bytes.saturating_add(unleased),
             limit_bytes,
         })?;
         if let Some(parent) = &self.parent {
-            parent.take(bytes, before + bytes).inspect_err(|_| {
+            let claims = self.claims.load(Ordering::Relaxed);
+            let asker = Asker { leased_bytes: before + bytes, urgent: self.urgent, claims };
+            parent.take(bytes, asker).inspect_err(|_| {
                 self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
             })?;
         }
         Ok(())
+    }
+
+    fn add(&self, bytes: u64) {
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(parent) = &self.parent {
+            parent.add(bytes);
+        }
     }
 
     fn give_back(&self, bytes: u64) {
@@ -112,6 +223,16 @@ impl MemoryBudget {
         if let Some(parent) = &self.parent {
             parent.give_back(bytes);
         }
+    }
+}
+
+/// See [`MemoryBudget::claim`].
+#[derive(Debug)]
+pub struct Claim<'a>(&'a MemoryBudget);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.set_claim(false);
     }
 }
 
@@ -129,9 +250,15 @@ impl MemoryLease {
 
     /// Leases `more` bytes on top.
     pub fn grow(&mut self, more: u64) -> Result<(), MemoryExhausted> {
-        self.budget.take(more, 0)?;
+        self.budget.take(more, OWNER)?;
         self.bytes += more;
         Ok(())
+    }
+
+    /// As [`Self::grow`], whatever the limits.
+    pub fn grow_regardless(&mut self, more: u64) {
+        self.budget.add(more);
+        self.bytes += more;
     }
 
     /// Gives back all but `bytes`; does nothing where less is leased.
@@ -183,5 +310,53 @@ mod tests {
 
         drop(most);
         assert!(little.grow(75).is_ok());
+    }
+
+    #[test]
+    fn greedy_shares_leave_what_is_kept_for_urgent_ones() {
+        let whole = MemoryBudget::keeping("process", 100, 30);
+        let (queries, head) = (whole.share("queries", 100), whole.share_urgent("head", 100));
+
+        let _most = queries.lease(60).expect("within what is not kept");
+        assert_eq!((queries.spare_bytes(), head.spare_bytes()), (10, 10));
+        assert!(queries.lease(11).is_err());
+        let _rest = head.lease(40).expect("is kept for it");
+
+        assert_eq!((queries.refusals(), whole.refusals(), head.refusals()), (1, 1, 0));
+        assert_eq!(whole.spare_bytes(), 0);
+    }
+
+    #[test]
+    fn who_claims_gets_what_the_others_give_back() {
+        let queries = MemoryBudget::new("process", 1000).share_keeping("queries", 100, 20, 5);
+        let [first, second, small] = [(); 3].map(|()| queries.share("query", 100));
+        let most = second.lease(70).expect("fits");
+        let mut lease = first.lease(10).expect("fits");
+        assert_eq!(first.used_beside_bytes(), 70);
+        assert!(lease.grow(60).is_err());
+
+        let claim = first.claim();
+        drop(most);
+        assert!(second.lease(30).is_err(), "claimed");
+        assert!(small.lease(5).is_ok(), "kept for small ones");
+        assert!(lease.grow(60).is_ok());
+        drop(claim);
+        assert!(second.lease(10).is_ok());
+    }
+
+    #[test]
+    fn what_is_held_beyond_all_leases_counts_as_used() {
+        let whole = MemoryBudget::new("process", 100);
+        let queries = whole.share("queries", 100);
+        let lease = queries.lease(40).expect("fits");
+
+        whole.note_held(70);
+        assert_eq!((whole.unleased_bytes(), queries.spare_bytes()), (30, 30));
+        let error = queries.lease(31).expect_err("30 bytes are held by nobody");
+        assert_eq!((error.name, error.used_bytes), ("process", 70));
+
+        drop(lease);
+        whole.note_held(0);
+        assert!(queries.lease(100).is_ok());
     }
 }

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -181,7 +181,14 @@ pub struct QueryGuard {
     /// What this query has leased; given back as a whole when it ends.
     lease: Mutex<Option<MemoryLease>>,
     peak_bytes: AtomicU64,
+    /// Whether it waits for memory that other queries hold, instead of giving up.
+    patient: AtomicBool,
+    /// Whether it was refused memory that other queries hold.
+    collided: AtomicBool,
 }
+
+/// How often memory that others hold is asked for again.
+const MEMORY_LOOK: Duration = Duration::from_millis(5);
 
 impl QueryGuard {
     /// `memory` is this query's own budget: a share of that of all queries.
@@ -192,6 +199,8 @@ impl QueryGuard {
             memory,
             lease: Mutex::new(None),
             peak_bytes: AtomicU64::new(0),
+            patient: AtomicBool::new(false),
+            collided: AtomicBool::new(false),
         }
     }
 
@@ -217,6 +226,48 @@ impl QueryGuard {
 
     /// Accounts for memory that is about to be allocated and lives as long as the query.
     pub fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
+        let Err(exhausted) = self.try_reserve(bytes) else { return Ok(()) };
+        if exhausted.name == self.memory.name() {
+            // More than one query may hold: nobody else can help.
+            return Err(exhausted.into());
+        }
+        self.collided.store(true, Ordering::Relaxed);
+        if self.patient.load(Ordering::Relaxed) { self.wait_for_memory(bytes) } else { Err(exhausted.into()) }
+    }
+
+    /// Waits while others hold what is missing. It must be the only one that does so: two that wait
+    /// for each other would wait for ever.
+    fn wait_for_memory(&self, bytes: u64) -> Result<(), QueryError> {
+        let _claim = self.memory.claim();
+        loop {
+            let Err(exhausted) = self.try_reserve(bytes) else { return Ok(()) };
+            match self.check() {
+                Ok(()) if self.memory.used_beside_bytes() > 0 => std::thread::park_timeout(MEMORY_LOOK),
+                // The memory is what it wants for: that says more than that time is over.
+                Ok(()) | Err(QueryError::Timeout) => return Err(exhausted.into()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether it waits for memory that others hold from now on. One query may at a time: see
+    /// [`Self::has_collided`] for the others.
+    pub fn set_patient(&self, patient: bool) {
+        self.patient.store(patient, Ordering::Relaxed);
+    }
+
+    /// Whether it was refused memory only because other queries hold it.
+    pub fn has_collided(&self) -> bool {
+        self.collided.load(Ordering::Relaxed)
+    }
+
+    /// Gives back everything, so that the query can begin anew.
+    pub fn begin_anew(&self) {
+        *self.lease.lock() = None;
+        self.collided.store(false, Ordering::Relaxed);
+    }
+
+    fn try_reserve(&self, bytes: u64) -> Result<(), MemoryExhausted> {
         let mut lease = self.lease.lock();
         match lease.as_mut() {
             Some(lease) => lease.grow(bytes)?,

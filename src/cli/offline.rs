@@ -15,6 +15,7 @@ use super::{descriptors, environment, flags};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::memory::MemoryBudget;
 use crate::model::TenantId;
 use crate::model::tenant::ANONYMOUS;
 use crate::model::time::YEAR_MS;
@@ -79,7 +80,8 @@ impl Offline {
         if let Err(error) = descriptors::raise_limit() {
             tracing::warn!(%error, "the limit of open files stays as it is");
         }
-        Self::open_quietly(app::storage_options(config, clock)?)
+        let memory = MemoryBudget::new("process", config.memory_limit_bytes);
+        Self::open_quietly(app::storage_options(config, memory, clock)?)
     }
 
     /// As [`Self::open`], without touching the process.

@@ -3,6 +3,11 @@
 //! Evaluation is synchronous and may take minutes: it must never sit on the threads that move
 //! bytes. Owns the bounded queue, the deadline of each query, its cancellation when the client
 //! leaves, and its share of memory. Knows nothing of PromQL.
+//!
+//! Queries that together want more memory than there is do not fail: whoever is refused what others
+//! hold lets go of everything and waits for its turn, and those with a turn begin anew one after the
+//! other. Who has the turn waits for memory while it holds some; nobody else does, so that no two wait
+//! for each other. Beside it all others run, and small ones never notice.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,10 +53,29 @@ struct PoolState {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Those that want memory that others hold.
+    colliding: VecDeque<Job>,
+    /// Whether one of them has its turn.
+    turn_taken: bool,
     closed: bool,
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Called again with its turn where it has collided.
+type Job = Box<dyn FnMut(Turn) -> Outcome + Send>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// As any other query.
+    Beside,
+    /// The only one that may wait for memory.
+    Own,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Answered,
+    Collided,
+}
 
 impl QueryPool {
     pub fn start(options: QueryPoolOptions, metrics: Arc<Metrics>) -> std::io::Result<Self> {
@@ -70,19 +94,20 @@ impl QueryPool {
     pub async fn run<T: Send + 'static>(
         &self,
         timeout: Duration,
-        work: impl FnOnce(&QueryGuard) -> ApiResult<T> + Send + 'static,
+        work: impl FnMut(&QueryGuard) -> ApiResult<T> + Send + 'static,
     ) -> ApiResult<(T, Arc<QueryGuard>)> {
         self.run_within(timeout, None, work).await
     }
 
     /// Runs `work` on a query thread, with a lower limit of memory where the tenant has one of his
-    /// own, and waits for it. Dropping the future cancels the query. The
-    /// guard comes back with the result: it holds the memory of the answer.
+    /// own, and waits for it. Dropping the future cancels the query. `work` is
+    /// called a second time where it collided with other queries. The guard comes back with the
+    /// result: it holds the memory of the answer.
     pub async fn run_within<T: Send + 'static>(
         &self,
         timeout: Duration,
         tenant_bytes_max: Option<u64>,
-        work: impl FnOnce(&QueryGuard) -> ApiResult<T> + Send + 'static,
+        mut work: impl FnMut(&QueryGuard) -> ApiResult<T> + Send + 'static,
     ) -> ApiResult<(T, Arc<QueryGuard>)> {
         let deadline = Instant::now() + timeout;
         let (name, bytes_max) = match tenant_bytes_max {
@@ -94,17 +119,25 @@ impl QueryPool {
         let abandoned = CancelOnDrop(Arc::clone(&guard));
 
         let (answer, answered) = oneshot::channel();
-        let job_guard = Arc::clone(&guard);
-        self.enqueue(Box::new(move || {
-            let result = match job_guard.check() {
-                Ok(()) => {
-                    catch_unwind(AssertUnwindSafe(|| work(&job_guard))).unwrap_or_else(|_| Err(panicked()))
-                }
+        let mut job = Some((Arc::clone(&guard), answer));
+        self.enqueue(Box::new(move |turn| {
+            let Some((guard, answer)) = job.take() else { return Outcome::Answered };
+            guard.set_patient(turn == Turn::Own);
+            let result = match guard.check() {
+                Ok(()) => catch_unwind(AssertUnwindSafe(|| work(&guard))).unwrap_or_else(|_| Err(panicked())),
                 Err(_) => Err(timed_out("query queue")),
             };
-            drop(job_guard);
+            if turn == Turn::Beside && result.is_err() && guard.has_collided() {
+                guard.begin_anew();
+                job = Some((guard, answer));
+                return Outcome::Collided;
+            }
+            // The turn ends with the evaluation, not with the answer.
+            guard.set_patient(false);
+            drop(guard);
             // Nobody listens any more when the client has gone.
             let _ = answer.send(result);
+            Outcome::Answered
         }))?;
         let result = match tokio::time::timeout(timeout + GRACE, answered).await {
             Ok(answered) => answered.unwrap_or_else(|_| Err(panicked())),
@@ -116,7 +149,7 @@ impl QueryPool {
 
     fn enqueue(&self, job: Job) -> ApiResult<()> {
         let mut queue = self.shared.queue.lock();
-        if queue.jobs.len() >= self.options.queued_max {
+        if queue.jobs.len() + queue.colliding.len() >= self.options.queued_max {
             self.shared.metrics.queries_turned_away.inc();
             return Err(ApiError::unavailable(format!(
                 "{} queries are waiting already, which is the limit (--query.max-queued)",
@@ -140,19 +173,35 @@ impl Drop for QueryPool {
 
 impl PoolState {
     fn work(&self) {
-        while let Some(job) = self.next() {
+        while let Some((mut job, turn)) = self.next() {
             self.metrics.queries_queued.dec();
             self.metrics.queries_running.inc();
-            job();
+            let outcome = job(turn);
             self.metrics.queries_running.dec();
+            let mut queue = self.queue.lock();
+            if turn == Turn::Own {
+                queue.turn_taken = false;
+            }
+            if outcome == Outcome::Collided {
+                self.metrics.queries_collided.inc();
+                self.metrics.queries_queued.inc();
+                queue.colliding.push_back(job);
+            }
         }
     }
 
-    fn next(&self) -> Option<Job> {
+    /// Whose turn it is; this very thread looks again after each query, so that none is forgotten.
+    fn next(&self) -> Option<(Job, Turn)> {
         let mut queue = self.queue.lock();
         loop {
+            if !queue.turn_taken
+                && let Some(job) = queue.colliding.pop_front()
+            {
+                queue.turn_taken = true;
+                return Some((job, Turn::Own));
+            }
             if let Some(job) = queue.jobs.pop_front() {
-                return Some(job);
+                return Some((job, Turn::Beside));
             }
             if queue.closed {
                 return None;
@@ -207,6 +256,46 @@ mod tests {
         assert_eq!((value, guard.reserved_bytes(), pool.options.memory.used_bytes()), (7, 90, 90));
         drop(guard);
         assert_eq!(pool.options.memory.used_bytes(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_collides_with_others_has_its_turn_and_whoever_is_too_large_alone_is_refused() {
+        let memory = MemoryBudget::new("test", 100);
+        let options = QueryPoolOptions { threads: 4, queued_max: 64, query_bytes_max: 80, memory };
+        let pool = Arc::new(QueryPool::start(options, Arc::new(Metrics::new())).expect("threads start"));
+        let ask = |bytes: u64| {
+            let pool = Arc::clone(&pool);
+            // In two steps, so that all of them hold something when they are refused.
+            let work = move |guard: &QueryGuard| {
+                guard.reserve(bytes / 2)?;
+                std::thread::yield_now();
+                guard.reserve(bytes - bytes / 2)?;
+                Ok(guard.reserved_bytes())
+            };
+            tokio::spawn(async move { pool.run(LONG, work).await.map(|(held, _)| held) })
+        };
+
+        let asked: Vec<_> = (0..40).map(|_| ask(80)).collect();
+        for answered in asked {
+            assert_eq!(answered.await.expect("joins").expect("has its turn"), 80);
+        }
+
+        let refused = ask(81).await.expect("joins").expect_err("more than a query may hold");
+        assert!(refused.message.contains("\"query\""), "{}", refused.message);
+        assert_eq!(pool.options.memory.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_has_the_turn_waits_for_what_others_hold_and_is_refused_by_name_in_the_end() {
+        let pool = pool(1, 1);
+        let answer_held = pool.options.memory.share("answer", 1000).lease(950).expect("fits");
+        let want = |guard: &QueryGuard| Ok(guard.reserve(60)?);
+
+        let error = pool.run(Duration::from_millis(50), want).await.map(|_| ()).expect_err("never free");
+        assert!(error.message.contains("memory budget \"test\""), "{}", error.message);
+
+        drop(answer_held);
+        assert!(pool.run(LONG, want).await.is_ok());
     }
 
     #[tokio::test]

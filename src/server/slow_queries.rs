@@ -64,7 +64,8 @@ impl WatchedQuery {
     pub fn end(&mut self, result: Result<&QueryStats, &ApiError>, guard: &QueryGuard) {
         self.memory_bytes = guard.peak_bytes();
         match result {
-            Ok(stats) => self.stats = Some(*stats),
+            // It may have been refused before, and have had another turn.
+            Ok(stats) => (self.stats, self.error) = (Some(*stats), None),
             Err(error) => self.error = Some(error.message.clone()),
         }
     }

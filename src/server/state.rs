@@ -17,7 +17,9 @@ use super::query_pool::QueryPool;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::limits_file::{Limits, TenantLimits};
-use crate::memory::MemoryBudget;
+use crate::memory::plan::MemoryPlan;
+use crate::memory::watch::Watch;
+use crate::memory::{MemoryBudget, MemoryLease};
 use crate::model::TenantId;
 use crate::promql::Engine;
 use crate::querier::{Querier, QueryError, QueryGuard};
@@ -41,6 +43,8 @@ pub struct ServerState {
     pub notifications: Board,
     pub metrics: Arc<Metrics>,
     pub memory: MemoryShares,
+    /// Compares the leases with what the process holds; not in tests.
+    pub memory_watch: Option<Watch>,
     pub clock: Arc<dyn Clock>,
     /// When the process came up.
     pub started_ms: i64,
@@ -52,24 +56,48 @@ pub struct ServerState {
     pub quit: CancellationToken,
 }
 
-/// The process' budget and the parts of it that the server leases from.
-#[derive(Clone, Debug)]
+/// The process' budget and the parts of it that the server leases from. Storage's parts are its own.
+#[derive(Debug)]
 pub struct MemoryShares {
     pub whole: Arc<MemoryBudget>,
     /// Bodies in flight and what they are decoded into.
     pub writes: Arc<MemoryBudget>,
     /// Forms, intermediate results and answers of queries.
     pub queries: Arc<MemoryBudget>,
+    /// What is held as long as the process lives.
+    pub standing: Vec<Standing>,
+}
+
+/// A share of the budget that is leased as a whole, for good.
+#[derive(Debug)]
+pub struct Standing {
+    pub budget: Arc<MemoryBudget>,
+    _lease: MemoryLease,
 }
 
 impl MemoryShares {
-    /// Less than half for both together: the head and the caches of storage take the rest.
-    pub fn of(whole: Arc<MemoryBudget>) -> Self {
-        let percent = |percent: u64| whole.limit_bytes() / 100 * percent;
-        let writes = whole.share("requests", percent(15));
-        // Monstrous queries leave a tenth for small ones.
-        let queries = whole.share_keeping("queries", percent(30), percent(3), percent(1) / 4);
-        Self { whole, writes, queries }
+    pub fn of(plan: &MemoryPlan) -> Self {
+        let whole = MemoryBudget::keeping("process", plan.limit_bytes, plan.kept_bytes);
+        let stand = |name: &'static str, bytes: u64| {
+            let budget = whole.share_urgent(name, bytes);
+            let lease = budget.lease_regardless(bytes);
+            Standing { budget, _lease: lease }
+        };
+        let standing = vec![
+            stand("overhead", plan.overhead_bytes),
+            stand("slack", plan.slack_bytes),
+            stand("cache", plan.cache_bytes),
+            stand("flush", plan.flush_bytes),
+        ];
+        let writes = whole.share_urgent("requests", plan.requests_bytes_max);
+        // Monstrous queries leave something for small ones.
+        let queries = whole.share_keeping(
+            "queries",
+            plan.queries_bytes_max,
+            plan.queries_kept_bytes,
+            plan.query_small_bytes,
+        );
+        Self { whole, writes, queries, standing }
     }
 }
 
@@ -93,7 +121,7 @@ impl ServerState {
         &self,
         tenant: &TenantId,
         timeout: Duration,
-        work: impl FnOnce(&QueryGuard) -> ApiResult<T> + Send + 'static,
+        work: impl FnMut(&QueryGuard) -> ApiResult<T> + Send + 'static,
     ) -> ApiResult<(T, Arc<QueryGuard>)> {
         let bytes_max = self.limits_of(tenant).query_max_memory_bytes;
         self.queries.run_within(timeout, bytes_max, work).await

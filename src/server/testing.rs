@@ -19,7 +19,7 @@ use super::query_pool::{QueryPool, QueryPoolOptions};
 use super::{MemoryShares, ServerState, Shared, router};
 use crate::clock::ManualClock;
 use crate::config::{Config, Flags};
-use crate::memory::MemoryBudget;
+use crate::memory::plan::MemoryPlan;
 use crate::promql::{Engine, EngineOptions};
 use crate::storage::{Storage, StorageOptions};
 use crate::telemetry::Metrics;
@@ -67,7 +67,7 @@ impl TestServer {
         let config = Config::load(&Flags { config_file: None, values }, []).expect("valid settings");
 
         let clock = ManualClock::at_ms(NOW_MS);
-        let memory = MemoryShares::of(MemoryBudget::new("process", config.memory_limit_bytes));
+        let memory = MemoryShares::of(&MemoryPlan::of(config.memory_limit_bytes));
         let storage = Storage::open(StorageOptions {
             path: config.storage.path.clone(),
             retention_ms: config.storage.retention_ms,
@@ -81,6 +81,7 @@ impl TestServer {
             retention_rules: Vec::new(),
             merge_grace_ms: i64::MAX,
             merge_gathered_bytes_max: 16 << 20,
+            memory: Arc::clone(&memory.whole),
         })
         .expect("storage opens");
         let metrics = Arc::new(Metrics::new());
@@ -105,6 +106,7 @@ impl TestServer {
             active_queries: ActiveQueries::open(folder.path(), config.query.concurrency_max),
             metrics,
             memory,
+            memory_watch: None,
             clock,
             started_ms: NOW_MS,
             draining: AtomicBool::new(false),

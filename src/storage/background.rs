@@ -25,6 +25,14 @@ const RETRY_PERIOD: Duration = Duration::from_secs(5);
 /// A quarter of the head's memory seals the open epoch: the others may be in flush meanwhile.
 const EPOCH_SHARE_OF_HEAD: u64 = 4;
 
+/// Series that a flush has left unused are forgotten after this: longer than the usual scrape interval.
+const FORGET_AFTER_MS: i64 = 120_000;
+/// While something is turned away for want of memory, an epoch is sealed at this age: the flush makes
+/// the series forgettable that only came once,
+const STARVED_AGE_MS: i64 = 120_000;
+/// or at this part of its size.
+const STARVED_SHARE: u64 = 4;
+
 /// The answer goes to whoever asked.
 pub type Reply = oneshot::Sender<Result<(), AppendError>>;
 
@@ -110,6 +118,7 @@ fn run(engine: &Engine, requests: &Receiver<Request>) {
             Err(RecvTimeoutError::Timeout) => {}
         }
         engine.look_at_disk();
+        engine.forget_unused(FORGET_AFTER_MS);
         if Instant::now() >= flush_due
             && let Err(error) = seal_if_due(engine).and_then(|()| flush_sealed(engine))
         {
@@ -121,7 +130,9 @@ fn run(engine: &Engine, requests: &Receiver<Request>) {
 
 fn settle(engine: &Engine) -> Result<(), StorageError> {
     engine.seal()?;
-    flush_sealed(engine)
+    flush_sealed(engine)?;
+    engine.forget_unused(0);
+    Ok(())
 }
 
 /// What a decision to seal depends on.
@@ -132,6 +143,8 @@ struct EpochFacts {
     log_bytes: u64,
     /// Writes are refused for want of room: as a part the samples take less of it.
     disk_low: bool,
+    /// Something was turned away for want of memory.
+    starved: bool,
 }
 
 /// Why the open epoch should end now, if it should.
@@ -142,6 +155,10 @@ fn seal_reason(facts: EpochFacts, limits: EpochFacts) -> Option<&'static str> {
         Some("log size")
     } else if facts.age_ms >= limits.age_ms {
         Some("age")
+    } else if facts.starved
+        && (facts.age_ms >= limits.age_ms.min(STARVED_AGE_MS) || facts.bytes >= limits.bytes / STARVED_SHARE)
+    {
+        Some("want of memory")
     } else if facts.disk_low && facts.log_bytes > 0 {
         Some("disk")
     } else {
@@ -156,12 +173,14 @@ fn seal_if_due(engine: &Engine) -> Result<(), StorageError> {
         bytes: epoch.bytes(),
         log_bytes: engine.log.counters().figures().frame_bytes - epoch.opened_log_bytes,
         disk_low: engine.is_disk_low(),
+        starved: engine.is_starved(),
     };
     let limits = EpochFacts {
         age_ms: engine.options.epoch_age_max_ms,
         bytes: engine.options.head_bytes_max / EPOCH_SHARE_OF_HEAD,
         log_bytes: engine.options.epoch_log_bytes_max,
         disk_low: true,
+        starved: true,
     };
     if let Some(reason) = seal_reason(facts, limits).filter(|_| !epoch.is_idle()) {
         info!(epoch = epoch.number, reason, samples = epoch.samples(), bytes = epoch.bytes(), "epoch sealed");
@@ -191,9 +210,9 @@ mod tests {
 
     #[test]
     fn an_epoch_is_sealed_by_memory_log_size_or_age() {
-        let limits = EpochFacts { age_ms: 100, bytes: 100, log_bytes: 100, disk_low: true };
+        let limits = EpochFacts { age_ms: 100, bytes: 100, log_bytes: 100, disk_low: true, starved: true };
         let seal = |age_ms, bytes, log_bytes, disk_low| {
-            seal_reason(EpochFacts { age_ms, bytes, log_bytes, disk_low }, limits)
+            seal_reason(EpochFacts { age_ms, bytes, log_bytes, disk_low, starved: false }, limits)
         };
         let check = |age_ms, bytes, log_bytes, want| {
             assert_eq!(seal(age_ms, bytes, log_bytes, false), want);
@@ -204,5 +223,18 @@ mod tests {
         check(100, 0, 100, Some("log size"));
         assert_eq!(seal(0, 0, 1, true), Some("disk"));
         assert_eq!(seal(0, 0, 0, true), None, "nothing to gain");
+    }
+
+    #[test]
+    fn an_epoch_that_is_starved_of_memory_is_sealed_earlier() {
+        let limits =
+            EpochFacts { age_ms: 600_000, bytes: 100, log_bytes: 100, disk_low: true, starved: true };
+        let seal = |age_ms, bytes, starved| {
+            seal_reason(EpochFacts { age_ms, bytes, log_bytes: 0, disk_low: false, starved }, limits)
+        };
+        assert_eq!(seal(STARVED_AGE_MS, 25, false), None);
+        assert_eq!(seal(STARVED_AGE_MS, 0, true), Some("want of memory"));
+        assert_eq!(seal(0, 25, true), Some("want of memory"));
+        assert_eq!(seal(STARVED_AGE_MS - 1, 24, true), None);
     }
 }

@@ -15,18 +15,27 @@ use super::directory::Directory;
 use super::disk_room::DiskRoom;
 use super::error::{AppendError, StorageError};
 use super::flush::{Sealed, SealedEpoch};
+use super::head::lease::{HeadLease, leased_for};
 use super::head::{Epoch, MetadataTable, Registry};
 use super::local::catalogue::{CatalogueBatch, Tombstone};
 use super::local::database::SharedDatabase;
 use super::local::{Catalogue, Database};
 use super::log::{self, Log, LogError, LogFileEntry, LogOptions, Recovered};
+use super::merge::working_bytes;
 use super::options::{Readiness, SeriesLimit, StorageOptions, StorageStats, SyncLatency};
 use super::retention::Retention;
 use super::view::{EpochInView, Hidden, Part, View};
 use crate::clock::Clock;
 use crate::error::ErrorKind;
+use crate::memory::MemoryBudget;
 use crate::model::series_batch::{RefusalReason, Refusals, Written};
 use crate::model::{Matcher, SeriesBatch, TenantId, TimeRange};
+
+/// What a sample takes in the head at most, and rarer ones usually do: what they really take is counted
+/// once they are there.
+const FLOAT_BYTES_MAX: u64 = 12;
+const HISTOGRAM_BYTES_USUAL: u64 = 512;
+const EXEMPLAR_BYTES_USUAL: u64 = 128;
 
 /// What became of a batch.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +59,8 @@ pub struct Replay {
     pub done_bytes: AtomicU64,
     pub total_bytes: AtomicU64,
     pub samples: AtomicU64,
+    /// Memory of epochs that are replayed and not readable yet.
+    pub held_bytes: AtomicU64,
 }
 
 /// Counters of what ran in the background.
@@ -80,6 +91,14 @@ pub struct Engine {
     pub directory: Directory,
     pub registry: Registry,
     pub metadata: MetadataTable,
+    /// What the head has of the memory budget.
+    head: HeadLease,
+    /// What merges lease from.
+    pub merges: Arc<MemoryBudget>,
+    /// Whether anything was turned away for want of memory since the last seal.
+    is_starved: AtomicBool,
+    /// Epochs that were flushed and whose series are not forgotten yet, with the time of the flush.
+    forgettable: Mutex<Vec<(u64, i64)>>,
     pub database: SharedDatabase,
     pub log: Log,
     sync_latency: Arc<SyncLatency>,
@@ -142,12 +161,18 @@ impl Engine {
         };
         let total_bytes = backlog.iter().map(|file| file.bytes).sum();
         let replay = Replay { total_bytes: AtomicU64::new(total_bytes), ..Replay::default() };
+        let head_budget = options.memory.share_urgent("head", leased_for(options.head_bytes_max));
+        let merges = options.memory.share("merges", working_bytes(options.merge_gathered_bytes_max));
         let engine = Self {
             clock: Arc::clone(&options.clock),
             options,
             directory,
             registry: Registry::new(),
             metadata,
+            head: HeadLease::new(head_budget),
+            merges,
+            is_starved: AtomicBool::new(false),
+            forgettable: Mutex::default(),
             database,
             log,
             sync_latency,
@@ -179,6 +204,7 @@ impl Engine {
         if batch.is_empty() {
             return Ok(Appended { written: batch.written(), refused });
         }
+        self.lease_for(&batch)?;
         let received_ms = self.clock.now_ms();
         let (applying, ids, ticket) = {
             let active = self.active.read();
@@ -228,20 +254,57 @@ impl Engine {
         }
     }
 
-    /// New series are refused beyond the tenant's limit, and while those registered use half of the head's memory: waiting would
-    /// not cure it, and the samples of known series need the rest.
+    /// Leases what the samples of a batch may add to the head. Waiting cures a refusal: a flush gives
+    /// memory back.
+    fn lease_for(&self, batch: &SeriesBatch) -> Result<(), AppendError> {
+        let more = batch.floats.len() as u64 * FLOAT_BYTES_MAX
+            + batch.histograms.len() as u64 * HISTOGRAM_BYTES_USUAL
+            + batch.exemplars.len() as u64 * EXEMPLAR_BYTES_USUAL;
+        let counted = self.head_bytes().saturating_add(more).min(self.options.head_bytes_max);
+        self.head.cover(counted).map_err(|exhausted| {
+            self.is_starved.store(true, Ordering::Relaxed);
+            AppendError::Unavailable(format!("the head waits for a flush: {exhausted}"))
+        })
+    }
+
+    /// New series are refused beyond the tenant's limit, and while there is no memory for them: those
+    /// registered use half of the head's, or the process is near its limit. Waiting a little would not cure it,
+    /// and the samples of known series need the rest.
     fn admit_series(&self, tenant: &TenantId, active: u64) -> Result<(), RefusalReason> {
         let limit = self.series_limit.get().and_then(|limit| limit(tenant));
         if limit.is_some_and(|limit| active >= limit) {
             return Err(RefusalReason::SeriesLimit);
         }
-        let full = self.registry.bytes() >= self.options.head_bytes_max / 2;
-        if full { Err(RefusalReason::MemoryFull) } else { Ok(()) }
+        let is_full = self.registry.bytes() >= self.options.head_bytes_max / 2
+            || self.head.cover_new(self.head_bytes()).is_err();
+        if is_full {
+            self.is_starved.store(true, Ordering::Relaxed);
+            return Err(RefusalReason::MemoryFull);
+        }
+        Ok(())
+    }
+
+    /// Whether anything was turned away for want of memory since the last seal.
+    pub fn is_starved(&self) -> bool {
+        self.is_starved.load(Ordering::Relaxed)
+    }
+
+    /// Leases for epochs of the replay that hold so much together. `false` where they should be flushed
+    /// before there are more; what they have is leased all the same, for it must be held.
+    pub fn lease_replayed(&self, bytes: u64) -> bool {
+        self.replay.held_bytes.store(bytes, Ordering::Relaxed);
+        let fits = self.head.cover(self.head_bytes()).is_ok();
+        if !fits {
+            self.head.cover_regardless(self.head_bytes());
+        }
+        fits
     }
 
     /// Memory of the registry and of all epochs.
     pub fn head_bytes(&self) -> u64 {
-        self.registry.bytes() + self.view.load().epochs.iter().map(|e| e.epoch.bytes()).sum::<u64>()
+        self.registry.bytes()
+            + self.replay.held_bytes.load(Ordering::Relaxed)
+            + self.view.load().epochs.iter().map(|e| e.epoch.bytes()).sum::<u64>()
     }
 
     /// What is too old at a moment.
@@ -274,7 +337,9 @@ impl Engine {
 
     /// Whether something more urgent than merges is going on.
     pub fn is_pressed(&self) -> bool {
-        self.is_flushing.load(Ordering::Relaxed) || self.head_bytes() > self.options.head_bytes_max / 2
+        self.is_flushing.load(Ordering::Relaxed)
+            || self.head_bytes() > self.options.head_bytes_max / 2
+            || self.options.memory.spare_bytes() == 0
     }
 
     /// Number of the log's syncs and the seconds they took.
@@ -315,6 +380,7 @@ impl Engine {
             }
             view.epochs.push(EpochInView { epoch: Arc::clone(&next), last_file: None });
         });
+        self.is_starved.store(false, Ordering::Relaxed);
         self.sealed.lock().push(SealedEpoch { epoch: Arc::clone(&active), last_file });
         *active = next;
         // Appends go on while the old file is synced.
@@ -330,6 +396,7 @@ impl Engine {
             last_file: Some(sealed.last_file),
         };
         self.change_view(|view| drop(view.epochs.splice(0..0, replayed.iter().map(in_view))));
+        self.replay.held_bytes.store(0, Ordering::Relaxed);
         self.sealed.lock().splice(0..0, replayed);
     }
 
@@ -347,14 +414,30 @@ impl Engine {
             view.parts.extend(parts);
             view.parts.sort_by_key(|part| (part.entry.min_ms, part.entry.number));
         });
+        self.head.shrink(self.head_bytes());
         self.sealed.lock().retain(|sealed| !flushed(sealed.epoch.number));
     }
 
-    /// After a commit: forgets series that only the flushed epochs had, deletes covered log files.
-    pub fn forget_and_unlink(&self, sealed: &Sealed) -> Result<(), StorageError> {
+    /// After a commit: deletes covered log files; series that only the flushed epochs had may be
+    /// forgotten from now on.
+    pub fn unlink_flushed(&self, sealed: &Sealed) -> Result<(), StorageError> {
         let newest = sealed.epochs.iter().map(|sealed| sealed.epoch.number).max().unwrap_or(0);
-        self.registry.forget_unused(newest);
+        self.forgettable.lock().push((newest, self.clock.now_ms()));
         self.unlink_covered(sealed.last_file())
+    }
+
+    /// Forgets series of epochs that were flushed at least so long ago and that nothing has used since,
+    /// and gives back what the head does not need any more. A series that is still sent is used again
+    /// within that time: forgotten too early it would come back as a new one, which may be refused.
+    pub fn forget_unused(&self, flushed_for_ms: i64) {
+        let until_ms = self.clock.now_ms().saturating_sub(flushed_for_ms);
+        let mut forgettable = self.forgettable.lock();
+        let due = forgettable.iter().filter(|(_, flushed_ms)| *flushed_ms <= until_ms);
+        if let Some(newest) = due.map(|(epoch, _)| *epoch).max() {
+            forgettable.retain(|(epoch, _)| *epoch > newest);
+            self.registry.forget_unused(newest);
+            self.head.shrink(self.head_bytes());
+        }
     }
 
     fn unlink_covered(&self, through: u64) -> Result<(), StorageError> {
@@ -477,6 +560,7 @@ impl Engine {
             head_samples: view.epochs.iter().map(|e| e.epoch.samples()).sum(),
             head_bytes: self.head_bytes(),
             head_bytes_max: self.options.head_bytes_max,
+            leases: vec![(&**self.head.budget()).into(), (&*self.merges).into()],
             epochs: view.epochs.len() as u64,
             flushes: get(&self.counters.flushes),
             flush_failures: get(&self.counters.flush_failures),

@@ -8,6 +8,7 @@
 //! Samples of recent windows get a part per window, everything older goes into one late part,
 //! which merges split.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -30,6 +31,9 @@ use crate::model::TimeRange;
 
 /// How many windows before the current one still get parts of their own.
 const RECENT_WINDOWS: i64 = 2;
+
+/// Series between two looks at what has gathered.
+const LOOK_SERIES: usize = 64;
 
 /// Sealed epochs, oldest first, never none.
 pub struct Sealed {
@@ -76,7 +80,7 @@ pub fn flush(engine: &Engine, sealed: &Sealed) -> Result<(), StorageError> {
     };
     let parts = entries.into_iter().map(|entry| Part::new(&engine.database, entry)).collect();
     engine.replace_epochs(sealed, parts);
-    engine.forget_and_unlink(sealed)
+    engine.unlink_flushed(sealed)
 }
 
 /// Writes and ingests; what an error leaves unfinished is removed.
@@ -108,42 +112,105 @@ fn write_numbered_parts(
     let windows = recent_windows(&ranges, now_ms);
     let window_ranges: Vec<TimeRange> = windows.iter().map(Window::range).collect();
     let kinds: Vec<PartKind> = windows.iter().map(Window::kind).chain([PartKind::Late]).collect();
-    let first_part = engine.take_part_numbers(kinds.len() as u64);
-    numbers.extend((first_part..).take(kinds.len()));
-    let mut sinks: Vec<SstSink<'_>> =
-        numbers.iter().map(|number| SstSink::fresh(&engine.database, *number)).collect();
-    let part_error = |at: usize| move |source| StorageError::Part { part: first_part + at as u64, source };
+    let mut pieces = Pieces {
+        engine,
+        runs: vec![0; kinds.len()],
+        kinds,
+        first_file: sealed.epochs.iter().map(|sealed| sealed.epoch.first_file).min().unwrap_or(0),
+        last_file: sealed.last_file(),
+        now_ms,
+        erased,
+        entries: Vec::new(),
+        files: Vec::new(),
+    };
+    let mut columns = SampleColumns::default();
+    let mut series = all
+        .into_iter()
+        .map(|series| read_series(series, &engine.registry, &sealed.epochs, &view.hidden, &mut columns))
+        .peekable();
+    while series.peek().is_some() {
+        pieces.write(&mut series, &window_ranges, numbers)?;
+    }
+    engine.database.ingest(pieces.files)?;
+    Ok(pieces.entries)
+}
 
-    let mut summaries = Vec::with_capacity(kinds.len());
-    {
-        let mut writers: Vec<PartWriter<'_>> =
-            sinks.iter_mut().map(|sink| PartWriter::new(sink, PartOptions::default())).collect();
-        let mut columns = SampleColumns::default();
-        for series in all {
-            let whole = read_series(series, &engine.registry, &sealed.epochs, &view.hidden, &mut columns);
-            for (at, part_series) in cut(whole, &window_ranges) {
-                writers[at].add(&part_series).map_err(part_error(at))?;
+/// The parts of a flush as they come. What a part collects is bounded: beyond it the rest goes into
+/// parts of the same runs.
+struct Pieces<'a> {
+    engine: &'a Engine,
+    /// Of the parts that are written side by side.
+    kinds: Vec<PartKind>,
+    /// The first part of each kind.
+    runs: Vec<u64>,
+    first_file: u64,
+    last_file: u64,
+    now_ms: i64,
+    erased: u64,
+    entries: Vec<PartEntry>,
+    files: Vec<PathBuf>,
+}
+
+impl Pieces<'_> {
+    /// Writes series into a part of each kind, until they end or enough has gathered.
+    fn write(
+        &mut self,
+        series: &mut impl Iterator<Item = PartSeries>,
+        window_ranges: &[TimeRange],
+        numbers: &mut Vec<u64>,
+    ) -> Result<(), StorageError> {
+        let engine = self.engine;
+        let parts = self.kinds.len();
+        let first_part = engine.take_part_numbers(parts as u64);
+        numbers.extend((first_part..).take(parts));
+        let part_error =
+            |at: usize| move |source| StorageError::Part { part: first_part + at as u64, source };
+        let gathered_bytes_max = engine.options.merge_gathered_bytes_max;
+        let of_each = (gathered_bytes_max / 2) as usize / parts;
+        let new_sink = |part| SstSink::fresh(&engine.database, part).gathering(of_each);
+        let mut sinks: Vec<SstSink<'_>> = (first_part..).take(parts).map(new_sink).collect();
+        let defaults = PartOptions::default();
+        let column_cache_bytes = of_each.min(defaults.column_cache_bytes);
+        let mut summaries = Vec::with_capacity(parts);
+        {
+            let options = PartOptions { column_cache_bytes, ..defaults };
+            let mut writers: Vec<PartWriter<'_>> =
+                sinks.iter_mut().map(|sink| PartWriter::new(sink, options.clone())).collect();
+            for (added, whole) in series.enumerate() {
+                for (at, part_series) in cut(whole, window_ranges) {
+                    writers[at].add(&part_series).map_err(part_error(at))?;
+                }
+                let gathered = || writers.iter().map(|writer| writer.heap_bytes() as u64).sum::<u64>();
+                if (added + 1) % LOOK_SERIES == 0 && gathered() >= gathered_bytes_max {
+                    break;
+                }
+            }
+            for (at, writer) in writers.into_iter().enumerate() {
+                summaries.push(writer.finish().map_err(part_error(at))?);
             }
         }
-        for (at, writer) in writers.into_iter().enumerate() {
-            summaries.push(writer.finish().map_err(part_error(at))?);
+        for (at, (sink, summary)) in sinks.into_iter().zip(summaries).enumerate() {
+            if summary.rows == 0 {
+                continue;
+            }
+            let number = first_part + at as u64;
+            let (paths, bytes) = sink.finish()?;
+            self.files.extend(paths);
+            if self.runs[at] == 0 {
+                self.runs[at] = number;
+            }
+            let absent = TimeRange::new(self.now_ms, self.now_ms);
+            self.entries.push(PartEntry {
+                first_file: self.first_file,
+                last_file: self.last_file,
+                created_ms: self.now_ms,
+                erased: self.erased,
+                run: self.runs[at],
+                ..PartEntry::of(number, self.kinds[at], &summary, bytes, absent)
+            });
         }
+        Ok(())
     }
-    let mut entries = Vec::new();
-    let mut files = Vec::new();
-    let first_file = sealed.epochs.iter().map(|sealed| sealed.epoch.first_file).min().unwrap_or(0);
-    for (((sink, summary), kind), number) in sinks.into_iter().zip(summaries).zip(kinds).zip(first_part..) {
-        if summary.rows == 0 {
-            continue;
-        }
-        let (paths, bytes) = sink.finish()?;
-        files.extend(paths);
-        let entry = PartEntry::of(number, kind, &summary, bytes, TimeRange::new(now_ms, now_ms));
-        let last_file = sealed.last_file();
-        entries.push(PartEntry { first_file, last_file, created_ms: now_ms, erased, ..entry });
-    }
-    engine.database.ingest(files)?;
-    Ok(entries)
 }
 
 /// The recent windows that the epochs touch: each gets a part of its own.

@@ -48,7 +48,7 @@ pub use directory::IMPORTS;
 pub use engine::{Appended, Deletion};
 pub use error::{AppendError, StorageError};
 pub use head::Cardinality;
-pub use options::{Readiness, SYNC_SECONDS_BOUNDS, SeriesLimit, StorageOptions, StorageStats};
+pub use options::{LeaseFigures, Readiness, SYNC_SECONDS_BOUNDS, SeriesLimit, StorageOptions, StorageStats};
 pub use retention::RetentionRule;
 
 use crate::model::{SeriesBatch, TenantId};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::retention::RetentionRule;
 use crate::clock::Clock;
+use crate::memory::MemoryBudget;
 use crate::model::TenantId;
 
 /// How the store is opened.
@@ -16,8 +17,11 @@ pub struct StorageOptions {
     /// Samples older than this are neither taken nor shown, and go with their part.
     pub retention_ms: i64,
     pub clock: Arc<dyn Clock>,
+    /// What the head leases from while it grows, and merges before they begin.
+    pub memory: Arc<MemoryBudget>,
     /// Memory of the head: registry and epochs. A quarter of it seals the open epoch, half of it in
-    /// registered series refuses new ones, all of it answers 503 until a flush has caught up.
+    /// registered series refuses new ones, all of it answers 503 until a flush has caught up. A part is
+    /// for what is not counted, see `head::lease`.
     pub head_bytes_max: u64,
     /// RocksDB's block cache.
     pub cache_bytes: usize,
@@ -33,7 +37,7 @@ pub struct StorageOptions {
     pub retention_rules: Vec<RetentionRule>,
     /// A window's parts are merged this long after its end: what comes later is merged again.
     pub merge_grace_ms: i64,
-    /// Memory that a merge may gather for what it writes. More makes larger parts.
+    /// Memory that a flush, or a merge, may gather for what it writes. More makes larger parts.
     pub merge_gathered_bytes_max: u64,
 }
 
@@ -81,6 +85,26 @@ impl SyncLatency {
     }
 }
 
+/// What one of the store's purposes has of the memory budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseFigures {
+    pub purpose: &'static str,
+    pub limit_bytes: u64,
+    pub used_bytes: u64,
+    pub refusals: u64,
+}
+
+impl From<&MemoryBudget> for LeaseFigures {
+    fn from(budget: &MemoryBudget) -> Self {
+        Self {
+            purpose: budget.name(),
+            limit_bytes: budget.limit_bytes(),
+            used_bytes: budget.used_bytes(),
+            refusals: budget.refusals(),
+        }
+    }
+}
+
 /// Figures of the store, read without stopping it.
 #[derive(Clone, Debug, Default)]
 pub struct StorageStats {
@@ -90,6 +114,8 @@ pub struct StorageStats {
     pub head_samples: u64,
     pub head_bytes: u64,
     pub head_bytes_max: u64,
+    /// What head and merges have leased, and how often they were refused.
+    pub leases: Vec<LeaseFigures>,
     pub epochs: u64,
     pub flushes: u64,
     pub flush_failures: u64,

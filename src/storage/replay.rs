@@ -44,7 +44,9 @@ pub fn replay(engine: &Engine, files: &[LogFileEntry]) -> Result<Replayed, Stora
         if file::replay_file(engine, &epoch, file, at + 1 == files.len())? == Replayed::Interrupted {
             return Ok(Replayed::Interrupted);
         }
-        let full = epoch.bytes() >= engine.options.head_bytes_max / SHARE_OF_HEAD;
+        let held_bytes = replayed.iter().map(|sealed: &SealedEpoch| sealed.epoch.bytes()).sum::<u64>();
+        let full = !engine.lease_replayed(held_bytes + epoch.bytes())
+            || epoch.bytes() >= engine.options.head_bytes_max / SHARE_OF_HEAD;
         if full || ends_at(engine, file.sequence) || at + 1 == files.len() {
             replayed.push(SealedEpoch { epoch, last_file: file.sequence });
             number += 1;
@@ -53,6 +55,8 @@ pub fn replay(engine: &Engine, files: &[LogFileEntry]) -> Result<Replayed, Stora
         }
         if full {
             flush::flush(engine, &Sealed { epochs: std::mem::take(&mut replayed) })?;
+            engine.forget_unused(0);
+            engine.lease_replayed(0);
         }
     }
     engine.add_replayed(replayed);

@@ -37,6 +37,7 @@ pub(super) fn options(path: &Path) -> StorageOptions {
         retention_rules: Vec::new(),
         merge_grace_ms: 10 * MINUTE_MS,
         merge_gathered_bytes_max: 16 << 20,
+        memory: MemoryBudget::new("process", u64::MAX),
     }
 }
 

@@ -11,11 +11,23 @@ pub fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
 }
 
 pub fn counter_float(name: &str, help: &str, value: f64) -> MetricFamily {
-    let mut counter = Counter::default();
-    counter.set_value(value);
-    let mut metric = Metric::default();
-    metric.set_counter(counter);
-    family(name, help, MetricType::COUNTER, vec![metric])
+    counters(name, help, [(&[] as &[(&str, &str)], value)])
+}
+
+/// One counter per label set.
+pub fn counters<'a>(
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (&'a [(&'a str, &'a str)], f64)>,
+) -> MetricFamily {
+    let metrics = values.into_iter().map(|(labels, value)| {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        let mut metric = Metric::from_label(labels.iter().map(|(n, v)| pair(n, v)).collect());
+        metric.set_counter(counter);
+        metric
+    });
+    family(name, help, MetricType::COUNTER, metrics.collect())
 }
 
 /// One gauge per label set.

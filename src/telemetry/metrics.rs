@@ -29,6 +29,8 @@ pub struct Metrics {
     pub samples_refused: IntCounterVec,
     pub queries_running: IntGauge,
     pub queries_queued: IntGauge,
+    /// Queries that were refused memory that others held, and had their turn later.
+    pub queries_collided: IntCounter,
     /// Queries turned away because the queue was full.
     pub queries_turned_away: IntCounter,
 }
@@ -68,6 +70,12 @@ impl Metrics {
             }),
             queries_queued: declare(&registry, || {
                 IntGauge::new("onggi_queries_queued", "Queries waiting for a thread.")
+            }),
+            queries_collided: declare(&registry, || {
+                IntCounter::new(
+                    "onggi_queries_collided_total",
+                    "Queries that began anew because others held the memory that they wanted.",
+                )
             }),
             queries_turned_away: declare(&registry, || {
                 IntCounter::new(

@@ -123,6 +123,7 @@ fn options(path: &Path) -> StorageOptions {
         retention_rules: Vec::new(),
         merge_grace_ms: 3_600_000,
         merge_gathered_bytes_max: 16 << 20,
+        memory: onggi::memory::MemoryBudget::new("process", u64::MAX),
     }
 }
 

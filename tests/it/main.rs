@@ -6,6 +6,7 @@
 //! - [`backlog`], [`equivalence`]: any order, any batching, both protocols
 //! - [`grafana`]: what its data source asks
 //! - [`isolation`], [`memory`]: one query beside others, all of them within a limit of memory
+//! - [`explosion`]: the same while somebody sends millions of new series
 //! - [`hostile`], [`drain`], [`overload`], [`full_disk`], [`directories`]: the bad days
 //! - [`reload`]: the files of the door and of the limits, changed under the running server
 //! - [`check`], [`import`]: the commands on a directory at rest; no flipped bit becomes an answer
@@ -24,6 +25,7 @@ mod crash;
 mod directories;
 mod drain;
 mod equivalence;
+mod explosion;
 mod floors;
 mod full_disk;
 mod grafana;

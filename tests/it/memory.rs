@@ -16,10 +16,10 @@ use super::support::server::{Options, Server};
 use super::support::wire::{Protocol, TimeSeries, encode};
 use super::support::{StopAtEnd, eventually, now_ms, setting};
 
-const DAY_MS: i64 = 86_400_000;
+pub const DAY_MS: i64 = 86_400_000;
 
 /// Queries over the whole history and their steps in seconds; 0 is an instant.
-const HEAVY: [(&str, u32); 10] = [
+pub const HEAVY: [(&str, u32); 10] = [
     ("sum(count_over_time(history[30d]))", 0),
     ("sum by (group) (rate(history[5m]))", 300),
     ("quantile_over_time(0.9, history{group=\"1\"}[1h])", 3600),
@@ -114,7 +114,7 @@ fn heavy_queries_beside_ingestion_stay_within_the_limit_of_memory() {
 }
 
 /// Complete, or the error's text. Anything else ends the test.
-fn ask(client: &Client, query: &str, step_s: u32, history: &History) -> Result<(), String> {
+pub fn ask(client: &Client, query: &str, step_s: u32, history: &History) -> Result<(), String> {
     let (start, end) = (seconds(history.from_ms), seconds(history.to_ms));
     let step = step_s.to_string();
     let response = match step_s {
@@ -185,9 +185,9 @@ fn ingest(client: &Client, series: usize, sent: &AtomicU64, stop: &AtomicBool) {
 
 /// The most that a process had resident at one time.
 #[derive(Clone, Copy, Default)]
-struct Most {
-    total_kib: u64,
-    anonymous_kib: u64,
+pub struct Most {
+    pub total_kib: u64,
+    pub anonymous_kib: u64,
 }
 
 impl std::fmt::Display for Most {
@@ -199,10 +199,10 @@ impl std::fmt::Display for Most {
 }
 
 #[derive(Default)]
-struct Resident(Mutex<Most>);
+pub struct Resident(Mutex<Most>);
 
 impl Resident {
-    fn watch(&self, process: u32, stop: &AtomicBool) {
+    pub fn watch(&self, process: u32, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
             let kib = |name: &str| -> u64 {
@@ -218,7 +218,7 @@ impl Resident {
     }
 
     /// What was seen so far; from now on anew.
-    fn take(&self) -> Most {
+    pub fn take(&self) -> Most {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
@@ -232,10 +232,10 @@ struct Tally {
 
 /// By query.
 #[derive(Default)]
-struct Outcomes(Mutex<BTreeMap<String, Tally>>);
+pub struct Outcomes(Mutex<BTreeMap<String, Tally>>);
 
 impl Outcomes {
-    fn note(&self, query: &str, outcome: Result<(), String>) {
+    pub fn note(&self, query: &str, outcome: Result<(), String>) {
         let mut all = self.0.lock().unwrap();
         let tally = all.entry(query.to_owned()).or_default();
         match outcome {
@@ -248,11 +248,11 @@ impl Outcomes {
         }
     }
 
-    fn complete(&self) -> usize {
+    pub fn complete(&self) -> usize {
         self.0.lock().unwrap().values().map(|tally| tally.complete).sum()
     }
 
-    fn report(&self) {
+    pub fn report(&self) {
         for (query, Tally { complete, refused }) in &*self.0.lock().unwrap() {
             eprintln!(
                 "memory: {complete:4} complete, {:4} refused: {query}",

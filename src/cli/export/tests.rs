@@ -31,6 +31,7 @@ fn open(path: &Path) -> Offline {
         retention_rules: Vec::new(),
         merge_grace_ms: HOUR_MS,
         merge_gathered_bytes_max: 16 << 20,
+        memory: MemoryBudget::new("process", u64::MAX),
     };
     Offline::open_quietly(options).expect("opens")
 }

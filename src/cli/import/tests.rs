@@ -31,6 +31,7 @@ fn options(path: &Path) -> StorageOptions {
         retention_rules: Vec::new(),
         merge_grace_ms: HOUR_MS,
         merge_gathered_bytes_max: 16 << 20,
+        memory: crate::memory::MemoryBudget::new("process", u64::MAX),
     }
 }
 

@@ -8,8 +8,8 @@ use prometheus::proto::MetricFamily;
 use crate::error::ErrorKind;
 use crate::server::error::ApiError;
 use crate::server::state::{ServerState, Shared};
-use crate::storage::{Readiness, SYNC_SECONDS_BOUNDS, StorageStats};
-use crate::telemetry::family::{counter, counter_float, gauge, gauges, histogram};
+use crate::storage::{LeaseFigures, Readiness, SYNC_SECONDS_BOUNDS, StorageStats};
+use crate::telemetry::family::{counter, counter_float, counters, gauge, gauges, histogram};
 use crate::telemetry::{allocator, metrics};
 
 /// Levels of parts.
@@ -17,8 +17,9 @@ const LEVELS: [[(&str, &str); 1]; 3] = [[("level", "0")], [("level", "1")], [("l
 
 pub async fn self_metrics(State(state): State<Shared>) -> Response {
     let mut families = of_process(&state);
-    families.extend(of_memory(&state));
-    families.extend(of_storage(&state.storage.stats()));
+    let storage = state.storage.stats();
+    families.extend(of_memory(&state, &storage));
+    families.extend(of_storage(&storage));
     families.extend(allocator::families());
     match state.metrics.render(&families) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::TEXT_FORMAT)], text).into_response(),
@@ -43,25 +44,58 @@ fn of_process(state: &ServerState) -> Vec<MetricFamily> {
     ]
 }
 
-fn of_memory(state: &ServerState) -> Vec<MetricFamily> {
+fn of_memory(state: &ServerState, storage: &StorageStats) -> Vec<MetricFamily> {
     let shares = &state.memory;
-    let budgets = [("process", &shares.whole), ("requests", &shares.writes), ("queries", &shares.queries)];
-    let labels = budgets.map(|(name, _)| [("budget", name)]);
-    let of = |figure: fn(&crate::memory::MemoryBudget) -> u64| {
-        labels.iter().zip(budgets).map(move |(labels, (_, budget))| (&labels[..], figure(budget) as f64))
+    let standing = shares.standing.iter().map(|standing| &standing.budget);
+    let of_server = [&shares.whole, &shares.writes, &shares.queries].into_iter().chain(standing);
+    let mut figures: Vec<LeaseFigures> = of_server.map(|budget| (&**budget).into()).collect();
+    figures.extend(&storage.leases);
+    let labels: Vec<_> = figures.iter().map(|figures| [("budget", figures.purpose)]).collect();
+    let of = |figure: fn(&LeaseFigures) -> u64| {
+        labels.iter().zip(&figures).map(move |(labels, figures)| (&labels[..], figure(figures) as f64))
     };
-    vec![
+    let mut families = vec![
         gauges(
             "onggi_memory_budget_limit_bytes",
-            "Limits within the memory budget.",
-            of(crate::memory::MemoryBudget::limit_bytes),
+            "What may be leased from the memory budget at most.",
+            of(|figures| figures.limit_bytes),
         ),
         gauges(
             "onggi_memory_budget_used_bytes",
             "What is leased from the memory budget.",
-            of(crate::memory::MemoryBudget::used_bytes),
+            of(|figures| figures.used_bytes),
         ),
-    ]
+        counters(
+            "onggi_memory_budget_refusals_total",
+            "Leases that the memory budget refused.",
+            of(|figures| figures.refusals),
+        ),
+        gauge(
+            "onggi_memory_unleased_bytes",
+            "What the process holds beyond all leases; it counts as leased.",
+            shares.whole.unleased_bytes() as f64,
+        ),
+    ];
+    if let Some(watch) = &state.memory_watch {
+        families.extend([
+            gauge(
+                "onggi_memory_anonymous_bytes",
+                "Anonymous memory that the process holds: what the limit means.",
+                watch.held_bytes() as f64,
+            ),
+            gauge(
+                "onggi_memory_anonymous_max_bytes",
+                "The most that it held at one time.",
+                watch.held_bytes_max() as f64,
+            ),
+            counter(
+                "onggi_memory_purges_total",
+                "How often free memory was given back at once, near the limit.",
+                watch.purges(),
+            ),
+        ]);
+    }
+    families
 }
 
 fn of_storage(stats: &StorageStats) -> Vec<MetricFamily> {

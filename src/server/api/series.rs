@@ -79,7 +79,7 @@ impl LookUp {
         self,
         state: &Shared,
         tenant: Tenant,
-        ask: impl FnOnce(&dyn Querier, &[Vec<Matcher>], TimeRange, usize, &QueryGuard) -> Result<T, QueryError>
+        mut ask: impl FnMut(&dyn Querier, &[Vec<Matcher>], TimeRange, usize, &QueryGuard) -> Result<T, QueryError>
         + Send
         + 'static,
     ) -> ApiResult<(T, Arc<QueryGuard>)> {

@@ -61,6 +61,7 @@ fn store(path: &Path) {
         retention_rules: Vec::new(),
         merge_grace_ms: HOUR_MS,
         merge_gathered_bytes_max: 16 << 20,
+        memory: crate::memory::MemoryBudget::new("process", u64::MAX),
     };
     let storage = Storage::open(options).expect("opens");
     while storage.readiness() != Readiness::Ready {

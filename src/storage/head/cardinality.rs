@@ -1,4 +1,5 @@
-//! Which metrics and labels have most series, from the label index alone.
+//! Which metrics and labels have most series, from the label index alone; and which label is to blame
+//! where there are too many.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -49,6 +50,47 @@ impl Cardinality {
             bytes_by_label: bytes.named(alone),
             series_by_pair: pairs.named(|(name, value)| format!("{name}={value}")),
         }
+    }
+}
+
+/// Of a series that is one too many: the label that has most values, and how many series its metric has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Suspect<'a> {
+    pub label: &'a str,
+    pub values: u64,
+    pub metric: &'a str,
+    pub series: u64,
+}
+
+impl<'a> Suspect<'a> {
+    /// Looks up the labels of one series, whatever the number of all others. Of equals the first counts.
+    pub(super) fn of(
+        index: &LabelIndex,
+        tenant: TenantNumber,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let names = &index.tenant(tenant).names;
+        let mut suspect = Self { label: METRIC_NAME, values: 0, metric: "", series: 0 };
+        for (name, value) in labels {
+            let Some(number) = names.get(name) else { continue };
+            let values = index.name(*number).values.len() as u64;
+            if values > suspect.values {
+                suspect = Self { label: name, values, ..suspect };
+            }
+            if name == METRIC_NAME {
+                let pair = index.find_value(*number, value);
+                suspect.metric = value;
+                suspect.series = pair.map_or(0, |pair| index.pair(pair).series.len());
+            }
+        }
+        suspect
+    }
+}
+
+impl std::fmt::Display for Suspect<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { label, values, metric, series } = self;
+        write!(f, "label {label:?} has {values} values, metric {metric:?} has {series} series")
     }
 }
 

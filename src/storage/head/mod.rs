@@ -6,6 +6,7 @@
 //!   - what they are made of: [`keys`] secret hashes · [`tags`] hash → number · [`slab`] number →
 //!     thing · [`postings`]
 //! - [`epoch`]: the samples since the last seal, per series, in [`pages`]
+//! - [`lease`]: what of the memory budget all of it has
 //! - [`metadata`]: type, help and unit of every metric family
 //!
 //! The registry outlives epochs; an epoch is sealed, flushed into parts and dropped as a whole.
@@ -14,6 +15,7 @@ pub mod cardinality;
 pub mod epoch;
 mod index;
 mod keys;
+pub mod lease;
 mod matching;
 pub mod metadata;
 mod pages;

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use hashbrown::HashTable;
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use super::cardinality::Cardinality;
+use super::cardinality::{Cardinality, Suspect};
 use super::index::{LabelIndex, Neighbour, PairNumber, TenantNumber};
 use super::keys::{Keys, SpanHash};
 use super::matching;
@@ -413,7 +413,7 @@ impl Inner {
         let active = tenant.map_or(0, |tenant| self.index.tenant(tenant).all.len());
         if let Err(reason) = admit(&batch.tenant, active) {
             let samples = series.floats.len() + series.histograms.len() + series.exemplars.len();
-            refusals.add(reason, samples as u64, || refusal(reason, batch, series));
+            refusals.add(reason, samples as u64, || self.refusal(reason, batch, series));
             return REFUSED;
         }
         self.register(&batch.tenant, texts_of(batch, series), near, pairs, epoch)
@@ -466,6 +466,20 @@ impl Inner {
         }
         self.index.leave(entry.tenant, &entry.pairs, id);
         self.series_bytes -= entry_bytes(&entry.pairs);
+    }
+
+    /// Why a new series was refused: which label has too many values, and the series.
+    fn refusal(&self, reason: RefusalReason, batch: &SeriesBatch, series: &BatchSeries) -> String {
+        let why = match reason {
+            RefusalReason::MemoryFull => "the head's memory is full",
+            _ => "the tenant's limit of active series (active_series) is reached",
+        };
+        let tenant = self.index.tenant_number(&batch.tenant);
+        let suspect = tenant.map(|tenant| Suspect::of(&self.index, tenant, texts_of(batch, series)));
+        let suspect =
+            suspect.map_or_else(String::new, |suspect| format!(": {}", shortened(suspect.to_string())));
+        let shown = shortened(Labels::from_sorted(texts_of(batch, series)).to_string());
+        format!("new series refused, {why}{suspect}: {shown}")
     }
 
     fn labels(&self, entry: &Entry) -> Labels {
@@ -556,18 +570,14 @@ fn entry_bytes(pairs: &[PairNumber]) -> u64 {
         + pairs.len() as u64 * (size_of::<PairNumber>() as u64 + POSTING_BYTES)
 }
 
-/// Why a new series was refused, naming it, cut where a hostile sender made it long.
-fn refusal(reason: RefusalReason, batch: &SeriesBatch, series: &BatchSeries) -> String {
+/// At most so many characters, where a hostile sender made it long.
+fn shortened(mut text: String) -> String {
     const SHOWN_CHARS: usize = 300;
-    let mut shown = Labels::from_sorted(texts_of(batch, series)).to_string();
-    if let Some((end, _)) = shown.char_indices().nth(SHOWN_CHARS) {
-        shown.truncate(end);
-        shown.push('…');
+    if let Some((end, _)) = text.char_indices().nth(SHOWN_CHARS) {
+        text.truncate(end);
+        text.push('…');
     }
-    match reason {
-        RefusalReason::MemoryFull => format!("new series refused, the head's memory is full: {shown}"),
-        _ => format!("new series refused by the tenant's limit of active series (active_series): {shown}"),
-    }
+    text
 }
 
 #[cfg(test)]
@@ -621,6 +631,25 @@ mod tests {
         assert_eq!(names(&registry), ["live"]);
         let again = resolve(&registry, &batch("t", &[&[("__name__", "new")]]), 2);
         assert_eq!(again, [ids[0]]);
+    }
+
+    #[test]
+    fn a_refusal_names_the_label_that_has_most_values_and_the_metric() {
+        let registry = Registry::new();
+        let pods = ["a", "b", "c"];
+        for pod in pods {
+            resolve(&registry, &batch("t", &[&[("__name__", "hits"), ("job", "web"), ("pod", pod)]]), 1);
+        }
+        let mut refusals = Refusals::default();
+        let one_more = batch("t", &[&[("__name__", "hits"), ("job", "web"), ("pod", "d")]]);
+        registry.resolve(&one_more, 1, &|_, _| Err(RefusalReason::MemoryFull), &mut refusals);
+
+        let text = &refusals.examples[0];
+        for words in
+            ["label \"pod\" has 3 values", "metric \"hits\" has 3 series", "pod=\"d\"", "memory is full"]
+        {
+            assert!(text.contains(words), "{words}: {text}");
+        }
     }
 
     #[test]

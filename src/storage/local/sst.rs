@@ -16,8 +16,12 @@ use super::keys;
 use crate::storage::part::container::Visit;
 use crate::storage::part::{PartError, Section, SectionSink, SectionSource};
 
-/// A section beyond this many gathered bytes gets files of its own.
+/// A section beyond this many gathered bytes gets files of its own,
 const GATHERED_BYTES_MAX: usize = 4 << 20;
+/// however little memory there is: a file has buffers of its own.
+const GATHERED_BYTES_MIN: usize = 256 << 10;
+/// Sections that usually gather: symbols, series, index, and one kind of samples.
+const GATHERING_SECTIONS: usize = 4;
 /// A file that reaches this size is finished and the next begun.
 const SST_BYTES_MAX: u64 = 256 << 20;
 /// A file is synced after every so many bytes: at its end there is little left to sync, so that the
@@ -44,6 +48,7 @@ pub struct SstSink<'db> {
     sections: Vec<SectionFiles<'db>>,
     files: Vec<PathBuf>,
     bytes: u64,
+    gathered_bytes_max: usize,
 }
 
 /// One section on its way into files.
@@ -74,7 +79,14 @@ impl<'db> SstSink<'db> {
     fn new(database: &'db Database, options: &'db Options, part: u64) -> Self {
         let empty = || SectionFiles { gathered: Vec::new(), rows: Vec::new(), writer: None };
         let sections = Section::ALL.iter().map(|_| empty()).collect();
-        Self { database, options, part, sections, files: Vec::new(), bytes: 0 }
+        let gathered_bytes_max = GATHERED_BYTES_MAX;
+        Self { database, options, part, sections, files: Vec::new(), bytes: 0, gathered_bytes_max }
+    }
+
+    /// With at most about so many bytes in memory for all sections together.
+    pub fn gathering(mut self, bytes: usize) -> Self {
+        self.gathered_bytes_max = (bytes / GATHERING_SECTIONS).clamp(GATHERED_BYTES_MIN, GATHERED_BYTES_MAX);
+        self
     }
 
     /// Finishes and syncs all files; gives their paths and total size.
@@ -132,7 +144,7 @@ impl<'db> SstSink<'db> {
         let files = &mut self.sections[at];
         if files.writer.is_none() {
             files.gather(key, value);
-            if files.gathered.len() <= GATHERED_BYTES_MAX {
+            if files.gathered.len() <= self.gathered_bytes_max {
                 return Ok(());
             }
             let mut file = self.open_file()?;

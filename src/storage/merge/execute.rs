@@ -35,6 +35,19 @@ const PASS_OUTPUTS_MAX: usize = 8;
 /// Series between two looks at the pace.
 const PACE_SERIES: usize = 16;
 
+/// Rows of all inputs together that are in memory before they are joined.
+const INPUTS_BYTES_MAX: u64 = 32 << 20;
+
+fn inputs_bytes_max(gathered_bytes_max: u64) -> u64 {
+    gathered_bytes_max.min(INPUTS_BYTES_MAX)
+}
+
+/// What a merge works with that may gather so much: rows of its inputs, what the writers gather, and
+/// as much again for what files gather and for the series at hand.
+pub fn working_bytes(gathered_bytes_max: u64) -> u64 {
+    gathered_bytes_max.saturating_mul(2).saturating_add(inputs_bytes_max(gathered_bytes_max))
+}
+
 /// Why a merge did not take place.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
@@ -152,7 +165,8 @@ impl Merge<'_> {
         let range = TimeRange::new(first.window.start_ms, last.window.range().end_ms);
         let hidden: Vec<&Hidden> = self.hidden.iter().map(|hidden| &**hidden).collect();
         let retention = self.engine.retention_at(self.now_ms);
-        let mut series = MergedSeries::open(&self.inputs, range, hidden, retention)?;
+        let bytes_max = inputs_bytes_max(self.gathered_bytes_max());
+        let mut series = MergedSeries::open(&self.inputs, range, hidden, retention, bytes_max)?;
         let mut runs: Vec<u64> = vec![0; outputs.len()];
         while self.write_parts(outputs, &mut series, pace, unnamed, &mut runs)? {}
         for (part, tally) in series.tallies() {
@@ -178,7 +192,9 @@ impl Merge<'_> {
         let part_error =
             |at: usize| move |source| StorageError::Part { part: first_part + at as u64, source };
         let ranges: Vec<TimeRange> = outputs.iter().map(|output| output.window.range()).collect();
-        let new_sink = |(part, output): (u64, &Output)| sink(self.engine, part, output.level);
+        let of_each = self.gathered_bytes_max() as usize / outputs.len();
+        let new_sink =
+            |(part, output): (u64, &Output)| sink(self.engine, part, output.level).gathering(of_each);
         let mut sinks: Vec<SstSink<'_>> = (first_part..).zip(outputs).map(new_sink).collect();
         let mut summaries = Vec::with_capacity(outputs.len());
         let more = {

@@ -28,4 +28,5 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use execute::working_bytes;
 pub use worker::{Merger, Request};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::memory::MemoryLease;
 use crate::storage::engine::Engine;
 
 /// Work between two pauses.
@@ -19,6 +20,8 @@ const PAUSE_SHARE: u32 = 1;
 const LOOK: Duration = Duration::from_millis(25);
 /// and waited for at most so long between two stretches of work: merges must come along, too.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Memory that is not to be had is asked for again this often.
+const LEASE_LOOK: Duration = Duration::from_millis(500);
 /// Syncs of the log that take longer on average say that the disk has enough to do.
 const SLOW_SYNC_SECONDS: f64 = 0.03;
 
@@ -119,6 +122,19 @@ impl LogFigures {
 impl<'a> Paced<'a> {
     pub fn new(engine: &'a Engine, wishes: &'a Wishes) -> Self {
         Self { engine, wishes, began: Instant::now(), log: LogFigures::now(engine) }
+    }
+
+    /// Leases what a merge works with, once there is room: everybody else goes first.
+    pub fn lease(&self, bytes: u64) -> Result<MemoryLease, Stopped> {
+        loop {
+            if let Ok(lease) = self.engine.merges.lease(bytes) {
+                return Ok(lease);
+            }
+            if self.wishes.is_stopped() || self.engine.is_closing() {
+                return Err(Stopped);
+            }
+            self.wishes.wait(LEASE_LOOK);
+        }
     }
 
     fn pause(&mut self, worked: Duration) {

@@ -14,10 +14,8 @@ use crate::storage::retention::Retention;
 use crate::storage::select::{join_pieces, sort_exemplars};
 use crate::storage::view::{Hidden, Part};
 
-/// Rows of all inputs together that are in memory before they are joined.
-const INPUTS_BYTES_MAX: u64 = 32 << 20;
-/// Of one input at least.
-const INPUT_BYTES_MIN: u64 = 1 << 20;
+/// Rows of one input that may be in memory at least: of fewer, each would be read on its own.
+const INPUT_BYTES_MIN: u64 = 256 << 10;
 
 /// The next row of an input. Ordered by series, then by input.
 struct Head {
@@ -41,14 +39,15 @@ pub struct MergedSeries<'a> {
 }
 
 impl<'a> MergedSeries<'a> {
-    /// What the parts have in `range`.
+    /// What the parts have in `range`; about `bytes_max` of it are in memory at a time.
     pub fn open(
         parts: &[Arc<Part>],
         range: TimeRange,
         hidden: Vec<&'a Hidden>,
         retention: Retention<'a>,
+        bytes_max: u64,
     ) -> Result<Self, StorageError> {
-        let bytes_max = (INPUTS_BYTES_MAX / parts.len().max(1) as u64).max(INPUT_BYTES_MIN);
+        let bytes_max = (bytes_max / parts.len().max(1) as u64).max(INPUT_BYTES_MIN);
         let open = |part: &Arc<Part>| PartCursor::new(Arc::clone(part), range, bytes_max);
         let mut merged =
             Self { cursors: parts.iter().map(open).collect(), heads: BinaryHeap::new(), hidden, retention };

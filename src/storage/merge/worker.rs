@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::erasing::HiddenRows;
-use super::execute::{MergeError, execute};
+use super::execute::{MergeError, execute, working_bytes};
 use super::pace::{Paced, Wishes};
 use super::plan::{Job, PlanOptions, plan, plan_erasing};
 use crate::storage::disk_room::DiskRoom;
@@ -201,8 +201,10 @@ impl<'a> Worker<'a> {
     }
 
     fn merge(&mut self, job: &Job) -> Result<(), MergeError> {
+        let mut pace = Paced::new(self.engine, self.wishes);
+        let _lease = pace.lease(working_bytes(self.engine.options.merge_gathered_bytes_max))?;
         let began = Instant::now();
-        let result = execute(self.engine, job, &mut Paced::new(self.engine, self.wishes));
+        let result = execute(self.engine, job, &mut pace);
         let counters = &self.engine.counters;
         counters.merge_micros.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
         match &result {
