@@ -12,6 +12,7 @@
 //! - [`check`], [`import`]: the commands on a directory at rest; no flipped bit becomes an answer
 //! - [`pinned`]: directories of released versions are read
 //! - [`profiles`]: what pprof reads of a working server
+//! - [`pace`]: a measurement: writes while merges run beside them
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
 //! - [`remote_read`]: a real Prometheus asks through this server and hears what this server says
 //! - [`floors`]: which file may import which
@@ -37,6 +38,7 @@ mod memory;
 mod overload;
 mod pinned;
 mod profiles;
+mod pace;
 mod prometheus;
 mod reload;
 mod remote_read;

@@ -1,6 +1,7 @@
 //! Merges on a real store: answers stay what they were, whatever is merged, deleted, written again,
 //! interrupted and opened anew.
 
+mod faults;
 mod random;
 
 use std::slice::from_ref;

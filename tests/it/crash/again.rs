@@ -8,8 +8,10 @@ use std::fs;
 use std::path::Path;
 
 use super::disk::Disk;
+use super::images::start_on_image;
+use super::life::{Recorded, Recorder};
 use super::steps::{Moment, moments};
-use super::{Recorded, compare_with_files, recorded_options, start_on_image, trace};
+use super::trace::Record;
 use crate::support::random::Random;
 use crate::support::server::Server;
 
@@ -20,14 +22,15 @@ const IMAGES: usize = 10;
 pub fn cut_again(recorded: &Recorded, repaired: &[&Moment], root: &Path, random: &mut Random) {
     for (number, moment) in repaired.iter().rev().take(REPAIRS).enumerate() {
         let disk = recorded.disk_at(moment.record).unwrap().after_power_cut(moment.survival);
-        let oracle = recorded.oracle_at(recorded.trace[moment.last_equal].end);
-        let trace = record_start(&disk, moment, &root.join(format!("again-{number}")), root);
-        let mut images = moments(disk.clone(), &trace, random).unwrap();
+        let expected = recorded.history.at(recorded.trace[moment.last_equal].end);
+        let trace = record_start(recorded, &disk, moment, &root.join(format!("again-{number}")), root);
+        let mut images = moments(disk.clone(), &trace, false, random).unwrap();
         random.shuffle(&mut images);
         for image in images.iter().take(IMAGES) {
             let cut = disk.clone().replay(trace[..=image.record].iter().map(|record| &record.op)).unwrap();
             let folder = root.join("again");
-            if let Err(problem) = start_on_image(&cut, image.survival, &folder, oracle.clone(), false) {
+            let started = start_on_image(recorded, &cut, image.survival, &folder, expected.clone(), None);
+            if let Err(problem) = started {
                 panic!("{moment:?}, then {image:?}, after {:?}: {problem}", trace[image.record].op);
             }
             fs::remove_dir_all(&folder).unwrap();
@@ -36,13 +39,12 @@ pub fn cut_again(recorded: &Recorded, repaired: &[&Moment], root: &Path, random:
 }
 
 /// Starts the recorded server on the disk until it is ready.
-fn record_start(disk: &Disk, moment: &Moment, data: &Path, root: &Path) -> Vec<trace::Record> {
+fn record_start(recorded: &Recorded, disk: &Disk, moment: &Moment, data: &Path, root: &Path) -> Vec<Record> {
     disk.write_image(moment.survival, data).unwrap();
-    let trace = data.with_extension("trace");
-    let mut server = Server::start(&recorded_options(data, &trace, root));
+    let recorder = Recorder::of_directory(root, data);
+    let mut server = Server::start(&recorder.options(recorded.flags));
     server.kill();
-    let trace = trace::read(&trace, data).unwrap();
-    compare_with_files(disk, &trace, data);
+    let trace = recorder.read(disk);
     fs::remove_dir_all(data).unwrap();
     trace
 }

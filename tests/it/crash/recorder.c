@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -52,7 +53,8 @@ struct header {
     uint32_t magic;
     uint32_t op;
     int64_t a, b, c;
-    uint32_t path_bytes, other_bytes, data_bytes, thread;
+    uint32_t path_bytes, other_bytes, data_bytes, reserved;
+    char thread[16]; /* its name */
 };
 
 #define MAGIC 0x4f4e4747u
@@ -80,7 +82,8 @@ static void record(enum op op, int64_t a, int64_t b, int64_t c, const char *path
     if (trace_fd < 0) return;
     int saved = errno;
     size_t path_bytes = path ? strlen(path) : 0, other_bytes = other ? strlen(other) : 0;
-    struct header header = {MAGIC, op, a, b, c, path_bytes, other_bytes, data_bytes, (uint32_t)gettid()};
+    struct header header = {MAGIC, op, a, b, c, path_bytes, other_bytes, data_bytes, 0, ""};
+    prctl(PR_GET_NAME, header.thread);
     size_t total = sizeof header + path_bytes + other_bytes + data_bytes;
     char *whole = malloc(total), *at = whole;
     if (!whole) abort();

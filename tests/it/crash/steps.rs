@@ -13,8 +13,13 @@ const WRITES_PER_IMAGE: usize = 5;
 /// Images with some of the changes, after each change of a MANIFEST or of CURRENT: where RocksDB
 /// counts on more than there is.
 const IMAGES_OF_MANIFEST: usize = 4;
+/// The file in which an import notes what it has done.
+const LEDGER: &str = "imports";
 
-/// What the server is doing, told from the file it does it to.
+/// The thread that merges and applies retention.
+const MERGE_THREAD: &str = "onggi-merge";
+
+/// What the process is doing, told from the file it does it to, and from the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// Directory and database are made or opened.
@@ -23,30 +28,25 @@ pub enum Step {
     Append,
     /// A sealed epoch becomes SST files outside the database.
     Seal,
+    /// Parts become one, or are split, in SST files outside the database.
+    Merge,
     /// The database takes SST files in.
     Ingest,
     /// The catalogue changes and is flushed.
     Commit,
     /// RocksDB notes what it consists of.
     Manifest,
-    /// Log files and dead parts go.
+    /// Log files go that parts cover.
     Delete,
+    /// SST files go: of parts that were merged or are too old, and old ones of the catalogue.
+    Drop,
     /// A snapshot is made.
     Copy,
+    /// An import notes what it has done.
+    Ledger,
 }
 
 impl Step {
-    pub const ALL: [Self; 8] = [
-        Self::Open,
-        Self::Append,
-        Self::Seal,
-        Self::Ingest,
-        Self::Commit,
-        Self::Manifest,
-        Self::Delete,
-        Self::Copy,
-    ];
-
     pub fn name(self) -> String {
         format!("{self:?}").to_lowercase()
     }
@@ -74,15 +74,20 @@ pub struct Moment {
 }
 
 /// All images worth a look, of a trace that began on this disk: after every change of names and every
-/// sync, and between them.
-pub fn moments(mut disk: Disk, trace: &[Record], random: &mut Random) -> Result<Vec<Moment>, String> {
+/// sync, and between them. With `kills` also those of a process that ended while the power stayed.
+pub fn moments(
+    mut disk: Disk,
+    trace: &[Record],
+    kills: bool,
+    random: &mut Random,
+) -> Result<Vec<Moment>, String> {
     let mut stepper = Stepper::default();
     let mut moments: Vec<Moment> = Vec::new();
     let mut known: HashMap<(Survival, Identity), usize> = HashMap::new();
     let mut writes = 0;
     for (number, record) in trace.iter().enumerate() {
         disk.apply(&record.op)?;
-        let step = stepper.step(&record.op);
+        let step = stepper.step(record);
         let mut some = || Survival::Some(random.next());
         let survivals: Vec<Survival> = match &record.op {
             Op::Write { .. } if step == Step::Manifest => (0..IMAGES_OF_MANIFEST).map(|_| some()).collect(),
@@ -98,12 +103,13 @@ pub fn moments(mut disk: Disk, trace: &[Record], random: &mut Random) -> Result<
             _ => {
                 let several = if step == Step::Manifest { IMAGES_OF_MANIFEST } else { 1 };
                 let whole = [Survival::Synced, Survival::Names].into_iter();
-                whole.chain((0..several).map(|_| some())).collect()
+                let kill = kills.then_some(Survival::All);
+                whole.chain(kill).chain((0..several).map(|_| some())).collect()
             }
         };
         for survival in survivals {
             let moment = Moment { record: number, last_equal: number, step, survival };
-            if let Survival::Some(_) = survival {
+            if let Survival::Some(_) | Survival::All = survival {
                 moments.push(moment);
                 continue;
             }
@@ -125,7 +131,7 @@ pub fn without_last_log_syncs(trace: &[Record]) -> Vec<&Op> {
     let mut stepper = Stepper::default();
     let mut ops = Vec::new();
     for (number, record) in trace.iter().enumerate() {
-        let of_log = stepper.step(&record.op) == Step::Append;
+        let of_log = stepper.step(record) == Step::Append;
         if number < last_deletion || !of_log || !matches!(record.op, Op::SyncEnd { .. }) {
             ops.push(&record.op);
         }
@@ -141,15 +147,20 @@ struct Stepper {
 }
 
 impl Stepper {
-    fn step(&mut self, op: &Op) -> Step {
-        match op {
-            Op::Open { fd, path, .. } => {
+    fn step(&mut self, record: &Record) -> Step {
+        let merges = record.thread == MERGE_THREAD;
+        match &record.op {
+            Op::Open { fd, path, flags, .. } => {
                 self.paths.insert(*fd, path.clone());
-                self.of_path(path)
+                // An SST file that the database makes itself is a flush of the catalogue.
+                if flags & i64::from(libc::O_CREAT) != 0 && path.starts_with("db") && is_sst(path) {
+                    self.database_step = Some(Step::Commit);
+                }
+                self.of_path(path, merges)
             }
             Op::Dup { from, to } => {
                 let path = self.paths.get(from).cloned().unwrap_or_default();
-                let step = self.of_path(&path);
+                let step = self.of_path(&path, merges);
                 self.paths.insert(*to, path);
                 step
             }
@@ -160,19 +171,18 @@ impl Stepper {
             | Op::SyncBegin { fd, .. }
             | Op::SyncEnd { fd, .. } => {
                 let path = self.paths.get(fd).cloned().unwrap_or_default();
-                self.of_path(&path)
+                self.of_path(&path, merges)
             }
             // RocksDB moves an ingested file by a link, or by a rename.
             Op::Link { to, .. } | Op::Rename { to, .. } if to.starts_with("db") && is_sst(to) => {
                 self.database_step = Some(Step::Ingest);
                 Step::Ingest
             }
-            Op::Rename { to, .. } | Op::Link { to, .. } => self.of_path(to),
-            Op::Unlink { path } if path.starts_with("log") || (path.starts_with("db") && is_sst(path)) => {
-                Step::Delete
-            }
+            Op::Rename { to, .. } | Op::Link { to, .. } => self.of_path(to, merges),
+            Op::Unlink { path } if path.starts_with("log") => Step::Delete,
+            Op::Unlink { path } if path.starts_with("db") && is_sst(path) => Step::Drop,
             Op::Unlink { path } | Op::RemoveDirectory { path } | Op::MakeDirectory { path } => {
-                self.of_path(path)
+                self.of_path(path, merges)
             }
             Op::Start => {
                 *self = Self::default();
@@ -181,28 +191,23 @@ impl Stepper {
         }
     }
 
-    fn of_path(&mut self, path: &Path) -> Step {
-        if path.starts_with("snapshots") {
-            return Step::Copy;
+    fn of_path(&mut self, path: &Path, merges: bool) -> Step {
+        let is_in = |folder: &str| path.starts_with(folder);
+        let name = path.to_string_lossy();
+        match () {
+            () if is_in("snapshots") => Step::Copy,
+            () if is_in("log") => Step::Append,
+            () if is_in("staging/recovery") => Step::Open,
+            () if is_in("staging") => {
+                self.database_step = Some(Step::Ingest);
+                if merges { Step::Merge } else { Step::Seal }
+            }
+            () if name.starts_with("COMMITTED") => Step::Commit,
+            () if name == LEDGER => Step::Ledger,
+            () if !is_in("db") => Step::Open,
+            () if is_manifest(path) => Step::Manifest,
+            () => self.database_step.unwrap_or(Step::Open),
         }
-        if path.starts_with("log") {
-            return Step::Append;
-        }
-        if path.starts_with("staging") {
-            self.database_step = Some(Step::Ingest);
-            return Step::Seal;
-        }
-        if !path.starts_with("db") {
-            return Step::Open;
-        }
-        if is_manifest(path) {
-            return Step::Manifest;
-        }
-        // An SST file that the database makes itself is a flush of the catalogue.
-        if is_sst(path) && self.database_step == Some(Step::Ingest) {
-            self.database_step = Some(Step::Commit);
-        }
-        self.database_step.unwrap_or(Step::Open)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const MAGIC: u32 = 0x4f4e_4747;
-const HEADER_BYTES: usize = 48;
+const HEADER_BYTES: usize = 64;
 
 /// One change, or one end of a sync.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +67,8 @@ pub enum Op {
 
 pub struct Record {
     pub op: Op,
+    /// Name of the thread.
+    pub thread: String,
     /// Length of the trace when this record was complete.
     pub end: u64,
 }
@@ -109,7 +111,9 @@ pub fn read(trace: &Path, root: &Path) -> Result<Vec<Record>, String> {
             15 => return Err(format!("the recorder cannot record: {}", String::from_utf8_lossy(path))),
             other => return Err(format!("record of unknown kind {other} at {at}")),
         };
-        records.push(Record { op, end: end as u64 });
+        let thread = header[48..].split(|byte| *byte == 0).next().unwrap_or_default();
+        let thread = String::from_utf8_lossy(thread).into_owned();
+        records.push(Record { op, thread, end: end as u64 });
         at = end;
     }
     Ok(records)

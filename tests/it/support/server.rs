@@ -48,7 +48,10 @@ impl Options {
             .flag("--storage.epoch-max-age=2s")
     }
 
+    /// Takes the place of the same flag that was given before.
     pub fn flag(mut self, flag: &str) -> Self {
+        let name_of = |flag: &str| flag.split('=').next().map(str::to_owned);
+        self.flags.retain(|given| name_of(given) != name_of(flag));
         self.flags.push(flag.to_owned());
         self
     }
