@@ -61,6 +61,14 @@ explosion-test: setup ## a label explosion and heavy queries for ten minutes: an
 	ONGGI_EXPLOSION_HISTORY_SERIES=$${ONGGI_EXPLOSION_HISTORY_SERIES:-1000} ONGGI_EXPLOSION_HISTORY_STEP_SECONDS=$${ONGGI_EXPLOSION_HISTORY_STEP_SECONDS:-60} \
 	cargo test --release --locked --test it -- explosion:: --nocapture --test-threads=1
 
+.PHONY: churn-test
+churn-test: setup ## 100k series, 20 % replaced an hour, ONGGI_CHURN_DAYS (7) in simulated time: memory, index and disk stay flat
+	cargo test --release --locked --test it -- long::churn --ignored --nocapture --test-threads=1
+
+.PHONY: year-test
+year-test: setup ## a year of 2000 series (ONGGI_YEAR_{SERIES,DAYS}) in simulated time: size, start, cost of queries per day
+	cargo test --release --locked --test it -- long::year --ignored --nocapture --test-threads=1
+
 .PHONY: monstrous
 monstrous: setup ## how long small queries take alone and beside monstrous ones
 	cargo test --release --locked --test it -- isolation::measure --ignored --nocapture --test-threads=1

@@ -176,7 +176,7 @@ fn floats(c: &mut Criterion) {
 /// Sizes and speed at the lengths that sub-chunks have.
 fn mixed_floats(c: &mut Criterion) {
     let mut group = c.benchmark_group("mix");
-    for samples in [120, 480, 1440] {
+    for samples in [120, 480, 1440, 2880] {
         let columns = mix(samples);
         let total = columns.len() * samples;
         group.throughput(Throughput::Elements(total as u64));
@@ -220,7 +220,7 @@ fn families(c: &mut Criterion) {
             let (mut alone, mut together) = (Vec::new(), Vec::new());
             for (at, (values, column)) in columns.iter().enumerate() {
                 put_floats(&mut alone, values, effort);
-                match at % 8 {
+                match at % 16 {
                     0 => put_floats(&mut together, values, effort),
                     _ => put_differences(&mut together, column, &columns[at - 1].1, effort),
                 }

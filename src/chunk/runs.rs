@@ -63,3 +63,74 @@ pub fn take_runs(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::Effort;
+    use crate::chunk::integers::{put_integers, take_integers};
+
+    fn taken(bytes: &[u8], count: usize) -> Result<Vec<i64>, Malformed> {
+        let (mut cursor, mut back) = (Cursor::new(bytes), Vec::new());
+        take_runs(&mut cursor, count, |block| back.extend_from_slice(block))?;
+        cursor.end()?;
+        Ok(back)
+    }
+
+    fn column(repeats: &[i64], values: &[i64]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_u64(&mut bytes, repeats.len() as u64);
+        put_plain_integers(&mut bytes, repeats);
+        put_plain_integers(&mut bytes, values);
+        bytes
+    }
+
+    #[test]
+    fn runs_of_any_length_come_back() {
+        let integers: Vec<i64> =
+            (0..40i64).flat_map(|i| vec![i * i - 500; 1 + (i as usize * 37) % 300]).collect();
+        let mut bytes = Vec::new();
+        assert!(put_runs(&mut bytes, &integers));
+        assert_eq!(taken(&bytes, integers.len()), Ok(integers));
+    }
+
+    #[test]
+    fn what_changes_often_is_not_worth_it() {
+        let mut bytes = Vec::new();
+        assert!(!put_runs(&mut bytes, &(0..600).map(|i| i / 2).collect::<Vec<_>>()));
+        assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn a_gauge_that_holds_its_value_takes_less_than_its_differences() {
+        let noise = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as i64 % 4_000;
+        let held: Vec<i64> = (0..2_880u64).map(|i| 1 << 20 | noise(i / 5)).collect();
+        let (mut merged, mut back) = (Vec::new(), Vec::new());
+        put_integers(&mut merged, &held, Effort::Merged);
+        let mut fresh = Vec::new();
+        put_integers(&mut fresh, &held, Effort::Fresh);
+        assert!(merged.len() * 3 < fresh.len(), "{} bytes, packed {}", merged.len(), fresh.len());
+        let taken =
+            take_integers(&mut Cursor::new(&merged), held.len(), |block| back.extend_from_slice(block));
+        assert_eq!((taken, back), (Ok(()), held));
+    }
+
+    #[test]
+    fn lengths_that_do_not_fill_the_column_are_refused() {
+        assert_eq!(taken(&column(&[1, 2], &[7, 8]), 5), Ok(vec![7, 7, 8, 8, 8]));
+        let other = Err(Malformed("runs are not as long as their column"));
+        assert_eq!(taken(&column(&[1, 2], &[7, 8]), 6), other);
+        assert_eq!(taken(&column(&[1, 2], &[7, 8]), 4), other);
+        assert_eq!(taken(&column(&[i64::MAX, 1], &[7, 8]), 4), other);
+        assert_eq!(taken(&column(&[-1, 2], &[7, 8]), 4), other);
+        assert_eq!(taken(&[0], 4), Err(Malformed("a column of no runs")));
+        assert!(taken(&column(&[0; 9], &[1; 9]), 8).is_err());
+    }
+
+    #[test]
+    fn runs_within_runs_are_refused() {
+        let mut bytes = vec![2, 6];
+        bytes.extend(column(&[1], &[1]));
+        assert_eq!(taken(&bytes, 4), Err(Malformed("unknown form of an integer column")));
+    }
+}

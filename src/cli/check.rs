@@ -8,14 +8,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::descriptors;
-use crate::storage::check::{Checked, Finding, Watch, check};
+use crate::storage::check::{Checked, Finding, PartFigures, SECTIONS, Watch, check};
 
 pub const NAME: &str = "check";
 
 const DIRECTORY: &str = "directory";
+const PARTS: &str = "parts";
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
 const DAMAGED: u8 = 1;
@@ -29,6 +30,10 @@ pub fn command() -> Command {
              twice. Nothing is changed. Ends with status 0 where all is well, 1 where something is damaged \
              (each thing on a line of its own, with what to do about it), 2 where it could not be checked.",
         )
+        .arg(Arg::new(PARTS).long(PARTS).action(ArgAction::SetTrue).help(
+            "Also lists the parts, as CSV: times, rows, samples, bytes of the files, and bytes of what is in \
+             them before compression",
+        ))
         .arg(Arg::new(DIRECTORY).value_name("DIR").required(true).help("The data directory"))
 }
 
@@ -37,7 +42,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     if let Err(error) = descriptors::raise_limit() {
         eprintln!("onggi: the limit of open files stays as it is: {error}");
     }
-    let mut printer = Printer::new();
+    let mut printer = Printer::new(matches.get_flag(PARTS));
     match check(Path::new(directory), &mut printer) {
         Ok(checked) => {
             printer.clear_progress();
@@ -72,23 +77,46 @@ fn summary(checked: &Checked) -> String {
     )
 }
 
+fn part_columns() -> String {
+    format!("part,level,min_ms,max_ms,rows,samples,file_bytes,{}", SECTIONS.join(","))
+}
+
+fn part_line(figures: &PartFigures) -> String {
+    let PartFigures { number, level, min_ms, max_ms, rows, samples, file_bytes, section_bytes } = figures;
+    let sections = section_bytes.map(|bytes| bytes.to_string()).join(",");
+    format!("{number},{level},{min_ms},{max_ms},{rows},{samples},{file_bytes},{sections}")
+}
+
 /// Prints findings as they come, and how far it is.
 struct Printer {
     shown: Option<Instant>,
     is_terminal: bool,
+    /// Whether parts are listed; they come after a line that names their columns.
+    lists_parts: bool,
     /// The first failure to print, told at the end.
     failed: Option<std::io::Error>,
 }
 
 impl Printer {
-    fn new() -> Self {
-        Self { shown: None, is_terminal: std::io::stderr().is_terminal(), failed: None }
+    fn new(lists_parts: bool) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        let mut printer = Self { shown: None, is_terminal, lists_parts, failed: None };
+        if lists_parts {
+            printer.print_or_keep(&part_columns());
+        }
+        printer
     }
 
     fn print(&mut self, line: &str) -> std::io::Result<()> {
         match self.failed.take() {
             Some(error) => Err(error),
             None => writeln!(std::io::stdout(), "{line}"),
+        }
+    }
+
+    fn print_or_keep(&mut self, line: &str) {
+        if let Err(error) = self.print(line) {
+            self.failed = Some(error);
         }
     }
 
@@ -103,8 +131,13 @@ impl Printer {
 impl Watch for Printer {
     fn finding(&mut self, finding: Finding) {
         self.clear_progress();
-        if let Err(error) = self.print(&finding.to_string()) {
-            self.failed = Some(error);
+        self.print_or_keep(&finding.to_string());
+    }
+
+    fn part(&mut self, figures: &PartFigures) {
+        if self.lists_parts {
+            self.clear_progress();
+            self.print_or_keep(&part_line(figures));
         }
     }
 

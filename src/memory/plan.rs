@@ -38,7 +38,10 @@ pub struct MemoryPlan {
 
 impl MemoryPlan {
     pub fn of(limit_bytes: u64) -> Self {
-        let percent = |percent: u64| limit_bytes / 100 * percent;
+        let room_bytes = limit_bytes.saturating_sub(OVERHEAD_BYTES);
+        let percent = |percent: u64| room_bytes / 100 * percent;
+        // Of the whole: how large a request may be should not change with what the process takes.
+        let requests_bytes_max = limit_bytes / 100 * 15;
         Self {
             limit_bytes,
             overhead_bytes: OVERHEAD_BYTES,
@@ -47,11 +50,11 @@ impl MemoryPlan {
             flush_bytes: percent(6),
             gathered_bytes_max: percent(3),
             head_bytes_max: percent(36),
-            requests_bytes_max: percent(15),
+            requests_bytes_max,
             queries_bytes_max: percent(30),
             queries_kept_bytes: percent(3),
             query_small_bytes: percent(1) / 4,
-            kept_bytes: percent(15),
+            kept_bytes: requests_bytes_max,
         }
     }
 }

@@ -69,19 +69,12 @@ impl TestServer {
         let clock = ManualClock::at_ms(NOW_MS);
         let memory = MemoryShares::of(&MemoryPlan::of(config.memory_limit_bytes));
         let storage = Storage::open(StorageOptions {
-            path: config.storage.path.clone(),
             retention_ms: config.storage.retention_ms,
-            clock: clock.clone(),
-            head_bytes_max: 64 << 20,
-            cache_bytes: 8 << 20,
             epoch_age_max_ms: i64::MAX,
-            epoch_log_bytes_max: 64 << 20,
             log_file_bytes: 16 << 20,
-            retention_bytes_max: None,
-            retention_rules: Vec::new(),
             merge_grace_ms: i64::MAX,
-            merge_gathered_bytes_max: 16 << 20,
             memory: Arc::clone(&memory.whole),
+            ..StorageOptions::small(&config.storage.path, clock.clone())
         })
         .expect("storage opens");
         let metrics = Arc::new(Metrics::new());

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use super::head::registry::RegistryView;
 use super::local::sst::SstSource;
 use super::part::{PartError, PartReader};
-use super::select::{BATCH_SERIES, TenantQuerier};
+use super::select::{BATCH_SERIES, Found, TenantQuerier};
 use crate::model::{Labels, Matcher, TimeRange};
 use crate::querier::{QueryError, QueryGuard};
 
@@ -36,58 +36,89 @@ impl TenantQuerier {
     }
 
     pub fn look_up_names(&self, ask: LookUp<'_>) -> Result<Vec<String>, QueryError> {
-        let of_head = |registry: &RegistryView<'_>| registry.label_names(&self.tenant);
-        let of_part =
-            |part: &PartReader<SstSource>| part.label_names(&self.tenant, &[], ask.range, ask.guard);
+        let of_head = |registry: &RegistryView<'_>, matchers: &[Matcher]| {
+            if matchers.is_empty() {
+                return registry.label_names(&self.tenant);
+            }
+            let mut names = BTreeSet::new();
+            for series in registry.select(&self.tenant, matchers) {
+                names.extend(registry.labels(series).iter().map(|(name, _)| name.to_owned()));
+            }
+            names.into_iter().collect()
+        };
+        let of_part = |part: &PartReader<SstSource>, matchers: &[Matcher]| {
+            part.label_names(&self.tenant, matchers, ask.range, ask.guard)
+        };
         if let Some(names) = self.ask_indexes(ask, of_head, of_part)? {
             return Ok(names);
         }
-        let mut least = Least::new(ask, text_bytes);
+        let mut least = Least::of_texts(ask);
         self.each_labels(ask, &mut |labels| labels.iter().try_for_each(|(name, _)| least.insert_text(name)))?;
         Ok(least.items.into_iter().collect())
     }
 
     pub fn look_up_values(&self, name: &str, ask: LookUp<'_>) -> Result<Vec<String>, QueryError> {
-        let of_head = |registry: &RegistryView<'_>| registry.label_values(&self.tenant, name, ask.limit);
-        let of_part = |part: &PartReader<SstSource>| {
-            part.label_values(&self.tenant, name, &[], ask.range, ask.limit, ask.guard)
+        let of_head = |registry: &RegistryView<'_>, matchers: &[Matcher]| {
+            if matchers.is_empty() {
+                return registry.label_values(&self.tenant, name, ask.limit);
+            }
+            let mut values = BTreeSet::new();
+            for series in registry.select(&self.tenant, matchers) {
+                values.extend(registry.labels(series).get(name).map(str::to_owned));
+                if values.len() > ask.limit {
+                    values.pop_last();
+                }
+            }
+            values.into_iter().collect()
+        };
+        let of_part = |part: &PartReader<SstSource>, matchers: &[Matcher]| {
+            part.label_values(&self.tenant, name, matchers, ask.range, ask.limit, ask.guard)
         };
         if let Some(values) = self.ask_indexes(ask, of_head, of_part)? {
             return Ok(values);
         }
-        let mut least = Least::new(ask, text_bytes);
+        let mut least = Least::of_texts(ask);
         self.each_labels(ask, &mut |labels| {
             labels.get(name).map_or(Ok(()), |value| least.insert_text(value))
         })?;
         Ok(least.items.into_iter().collect())
     }
 
-    /// What the indexes know without looking at series, sorted; `None` where that is not the
-    /// answer: with matchers, deletions or rules of retention, and where the range holds only some
-    /// of the head.
+    /// What the indexes know without looking at samples, sorted; `None` where that is not the
+    /// answer: with deletions or rules of retention, and where the range holds only some of the head.
     fn ask_indexes(
         &self,
         ask: LookUp<'_>,
-        of_head: impl FnOnce(&RegistryView<'_>) -> Vec<String>,
-        of_part: impl Fn(&PartReader<SstSource>) -> Result<Vec<String>, PartError>,
+        of_head: impl Fn(&RegistryView<'_>, &[Matcher]) -> Vec<String>,
+        of_part: impl Fn(&PartReader<SstSource>, &[Matcher]) -> Result<Vec<String>, PartError>,
     ) -> Result<Option<Vec<String>>, QueryError> {
         let registry = self.engine.registry.view();
         let view = self.engine.view.load_full();
         let mut epochs = view.epochs.iter().filter_map(|epoch| epoch.epoch.time_range());
         let whole = epochs.all(|e| ask.range.start_ms <= e.start_ms && e.end_ms <= ask.range.end_ms);
-        if !ask.matcher_sets.is_empty() || !view.hidden.is_empty() || self.is_ruled(ask.range) || !whole {
+        if !view.hidden.is_empty() || self.is_ruled(ask.range) || !whole {
             return Ok(None);
         }
-        let mut least = Least::new(ask, text_bytes);
-        of_head(&registry).into_iter().try_for_each(|text| least.insert(text))?;
+        let every = [Vec::new()];
+        let matcher_sets = if ask.matcher_sets.is_empty() { &every } else { ask.matcher_sets };
+        let mut least = Least::of_texts(ask);
+        for matchers in matcher_sets {
+            of_head(&registry, matchers).into_iter().try_for_each(|text| least.insert(text))?;
+        }
         drop(registry);
-        for part in view.parts.iter().filter(|part| part.entry.range().overlaps(&ask.range)) {
-            ask.guard.check()?;
-            let before = ask.guard.reserved_bytes();
-            let texts = of_part(part.reader()?)?;
-            let taken = ask.guard.reserved_bytes().saturating_sub(before);
-            texts.into_iter().try_for_each(|text| least.insert(text))?;
-            ask.guard.release(taken);
+        for (at, part) in view.parts.iter().enumerate() {
+            if !part.entry.range().overlaps(&ask.range) {
+                continue;
+            }
+            for matchers in matcher_sets {
+                ask.guard.check()?;
+                let before = ask.guard.reserved_bytes();
+                let texts = of_part(part.reader()?, matchers)?;
+                let taken = ask.guard.reserved_bytes().saturating_sub(before);
+                texts.into_iter().try_for_each(|text| least.insert(text))?;
+                ask.guard.release(taken);
+            }
+            self.bound_texts(&view, at);
         }
         Ok(Some(least.items.into_iter().collect()))
     }
@@ -124,7 +155,10 @@ impl TenantQuerier {
             }
         }
         drop(registry);
-        for part in view.parts.iter().filter(|part| part.entry.range().overlaps(&range)) {
+        for (at, part) in view.parts.iter().enumerate() {
+            if !part.entry.range().overlaps(&range) {
+                continue;
+            }
             guard.check()?;
             let reader = part.reader()?;
             for rows in reader.select(&self.tenant, matchers, range, guard)?.chunks(BATCH_SERIES) {
@@ -134,6 +168,7 @@ impl TenantQuerier {
                 batch.into_iter().try_for_each(&mut *each)?;
                 guard.release(taken);
             }
+            self.bound_texts(&view, at);
         }
         Ok(())
     }
@@ -145,8 +180,7 @@ impl TenantQuerier {
         each: EachLabels<'_>,
     ) -> Result<(), QueryError> {
         let (view, found) = self.find(matchers, ask.range, ask.guard)?;
-        let is_certain =
-            |found: &super::select::Found| view.hidden.is_empty() && found.oldest_ms <= ask.range.start_ms;
+        let is_certain = |found: &Found| view.hidden.is_empty() && found.oldest_ms <= ask.range.start_ms;
         let (certain, uncertain): (Vec<_>, Vec<_>) = found.into_iter().partition(is_certain);
         certain.into_iter().try_for_each(|found| each(found.labels))?;
         for batch in uncertain.chunks(BATCH_SERIES) {
@@ -165,10 +199,6 @@ impl TenantQuerier {
 
 /// Beside the bytes of a text: its place in the answer.
 const ITEM_BYTES: u64 = 64;
-
-fn text_bytes(text: &String) -> u64 {
-    text.len() as u64
-}
 
 /// The least of what is inserted, each once, and not more than the limit: what it holds is reserved.
 struct Least<'g, T> {
@@ -207,7 +237,11 @@ impl<'g, T: Ord> Least<'g, T> {
     }
 }
 
-impl Least<'_, String> {
+impl<'g> Least<'g, String> {
+    fn of_texts(ask: LookUp<'g>) -> Self {
+        Self::new(ask, |text| text.len() as u64)
+    }
+
     /// As [`Self::insert`]; most texts have been seen and are not copied.
     fn insert_text(&mut self, text: &str) -> Result<(), QueryError> {
         if self.lacks(text) { self.insert(text.to_owned()) } else { Ok(()) }
@@ -223,7 +257,7 @@ mod tests {
     fn the_least_are_kept_and_nothing_else_is_reserved() {
         let guard = QueryGuard::new(None, MemoryBudget::new("test", 3 * (ITEM_BYTES + 1)));
         let ask = LookUp { matcher_sets: &[], range: TimeRange::ALL, limit: 2, guard: &guard };
-        let mut least = Least::new(ask, text_bytes);
+        let mut least = Least::of_texts(ask);
 
         for text in ["d", "b", "c", "b", "a", "e"].into_iter().cycle().take(1000) {
             least.insert_text(text).expect("two and one on its way fit");
@@ -237,7 +271,7 @@ mod tests {
     fn without_a_limit_the_memory_is_one() {
         let guard = QueryGuard::new(None, MemoryBudget::new("test", 2 * (ITEM_BYTES + 1)));
         let ask = LookUp { matcher_sets: &[], range: TimeRange::ALL, limit: usize::MAX, guard: &guard };
-        let mut least = Least::new(ask, text_bytes);
+        let mut least = Least::of_texts(ask);
         assert!(least.insert_text("a").is_ok() && least.insert_text("b").is_ok());
         assert!(matches!(least.insert_text("c"), Err(QueryError::Memory(_))));
     }

@@ -1,6 +1,6 @@
 //! How the store is opened, and the figures it gives of itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use super::retention::RetentionRule;
 use crate::clock::Clock;
 use crate::memory::MemoryBudget;
 use crate::model::TenantId;
+use crate::model::time::{HOUR_MS, YEAR_MS};
 
 /// How the store is opened.
 #[derive(Clone)]
@@ -39,6 +40,28 @@ pub struct StorageOptions {
     pub merge_grace_ms: i64,
     /// Memory that a flush, or a merge, may gather for what it writes. More makes larger parts.
     pub merge_gathered_bytes_max: u64,
+}
+
+impl StorageOptions {
+    /// A small store that keeps a year: 64 MiB of head, epochs of an hour, merges an hour after a
+    /// window. Its memory counts against nothing else.
+    pub fn small(path: &Path, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            path: path.to_owned(),
+            retention_ms: YEAR_MS,
+            clock,
+            memory: MemoryBudget::new("process", u64::MAX),
+            head_bytes_max: 64 << 20,
+            cache_bytes: 8 << 20,
+            epoch_age_max_ms: HOUR_MS,
+            epoch_log_bytes_max: 64 << 20,
+            log_file_bytes: 1 << 20,
+            retention_bytes_max: None,
+            retention_rules: Vec::new(),
+            merge_grace_ms: HOUR_MS,
+            merge_gathered_bytes_max: 16 << 20,
+        }
+    }
 }
 
 /// The most active series that a tenant may have; `None` where there is no limit.

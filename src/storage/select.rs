@@ -25,6 +25,9 @@ use crate::querier::{
 const FIRST_BATCH_SERIES: usize = 8;
 pub(super) const BATCH_SERIES: usize = 512;
 
+/// Parts between two looks at how many texts they hold decoded.
+const TEXTS_LOOK_PARTS: usize = 32;
+
 /// Answers for one tenant.
 pub struct TenantQuerier {
     pub(super) engine: Arc<Engine>,
@@ -39,6 +42,33 @@ pub(super) struct Found {
     rows: Vec<(u32, u32)>,
     /// What retention keeps of it.
     pub oldest_ms: i64,
+}
+
+/// Series found so far, each once.
+#[derive(Default)]
+struct FoundSet {
+    found: Vec<Found>,
+    by_labels: HashMap<Labels, usize>,
+    /// Memory that they take.
+    bytes: u64,
+}
+
+impl FoundSet {
+    /// The series of these labels; reserves for it where it is new.
+    fn entry(&mut self, labels: Labels, guard: &QueryGuard) -> Result<&mut Found, QueryError> {
+        let at = match self.by_labels.get(&labels) {
+            Some(at) => *at,
+            None => {
+                let bytes = labels.as_bytes().len() as u64 + size_of::<Found>() as u64 + 64;
+                guard.reserve(bytes)?;
+                self.bytes += bytes;
+                self.by_labels.insert(labels.clone(), self.found.len());
+                self.found.push(Found { labels, head: None, rows: Vec::new(), oldest_ms: i64::MIN });
+                self.found.len() - 1
+            }
+        };
+        Ok(&mut self.found[at])
+    }
 }
 
 /// Series and the view they were found in.
@@ -61,24 +91,14 @@ impl TenantQuerier {
         let head = registry.select(&self.tenant, matchers);
         // Loaded while nothing is forgotten: see `RegistryView`.
         let view = self.engine.view.load_full();
-        let mut by_labels: HashMap<Labels, usize> = HashMap::new();
-        let mut found: Vec<Found> = Vec::new();
-        let mut entry = |labels: Labels, found: &mut Vec<Found>| -> Result<usize, QueryError> {
-            if let Some(&at) = by_labels.get(&labels) {
-                return Ok(at);
-            }
-            guard.reserve(labels.as_bytes().len() as u64 + size_of::<Found>() as u64 + 64)?;
-            by_labels.insert(labels.clone(), found.len());
-            found.push(Found { labels, head: None, rows: Vec::new(), oldest_ms: i64::MIN });
-            Ok(found.len() - 1)
-        };
+        let before = guard.reserved_bytes();
+        let mut all = FoundSet::default();
         for (at, series) in head.into_iter().enumerate() {
             if at.is_multiple_of(BATCH_SERIES) {
                 guard.check()?;
             }
             if view.epochs.iter().any(|e| e.epoch.has_samples(series, range)) {
-                let at = entry(registry.labels(series), &mut found)?;
-                found[at].head = Some(series);
+                all.entry(registry.labels(series), guard)?.head = Some(series);
             }
         }
         drop(registry);
@@ -90,10 +110,14 @@ impl TenantQuerier {
             let reader = part.reader()?;
             let rows = reader.select(&self.tenant, matchers, range, guard)?;
             for (row, labels) in rows.iter().zip(reader.labels(&rows, guard)?) {
-                let at = entry(labels, &mut found)?;
-                found[at].rows.push((part_at as u32, *row));
+                all.entry(labels, guard)?.rows.push((part_at as u32, *row));
             }
+            // Most series are in every part: what is held of them is held once.
+            all.bytes += size_of::<(u32, u32)>() as u64 * rows.len() as u64;
+            guard.reserve_exactly(before + all.bytes)?;
+            self.bound_texts(&view, part_at);
         }
+        let mut found = all.found;
         let retention = self.engine.retention_at(self.engine.clock.now_ms());
         if retention.has_rules_after(range.start_ms) {
             for found in &mut found {
@@ -200,6 +224,14 @@ impl TenantQuerier {
     fn hide(&self, hiding: &[&Hidden], labels: &Labels, samples: &mut RowSamples) {
         for hidden in hiding.iter().filter(|hidden| hidden.matches(&self.tenant, labels)) {
             erase(samples, hidden.range());
+        }
+    }
+
+    /// Keeps what parts hold decoded within half of what RocksDB's cache has; to be called with the
+    /// place of each part that was read.
+    pub(super) fn bound_texts(&self, view: &View, part_at: usize) {
+        if part_at.is_multiple_of(TEXTS_LOOK_PARTS) || part_at + 1 == view.parts.len() {
+            view.bound_texts(self.engine.options.cache_bytes / 2);
         }
     }
 

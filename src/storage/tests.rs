@@ -1,6 +1,8 @@
 //! The store as a whole: what was appended is what is read, across seals, flushes and restarts.
 
 mod failed_flush;
+mod label_questions;
+mod memory;
 mod replay;
 
 use std::path::Path;
@@ -25,19 +27,9 @@ pub(super) const NOW_MS: i64 = 1_700_000_000_000;
 
 pub(super) fn options(path: &Path) -> StorageOptions {
     StorageOptions {
-        path: path.to_owned(),
         retention_ms: 100 * YEAR_MS,
-        clock: ManualClock::at_ms(NOW_MS),
-        head_bytes_max: 64 << 20,
-        cache_bytes: 8 << 20,
-        epoch_age_max_ms: HOUR_MS,
-        epoch_log_bytes_max: 64 << 20,
-        log_file_bytes: 1 << 20,
-        retention_bytes_max: None,
-        retention_rules: Vec::new(),
         merge_grace_ms: 10 * MINUTE_MS,
-        merge_gathered_bytes_max: 16 << 20,
-        memory: MemoryBudget::new("process", u64::MAX),
+        ..StorageOptions::small(path, ManualClock::at_ms(NOW_MS))
     }
 }
 

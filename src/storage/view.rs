@@ -43,6 +43,11 @@ impl Part {
         Ok(self.reader.get_or_init(|| opened))
     }
 
+    /// Bytes of texts that it holds decoded.
+    fn text_bytes(&self) -> usize {
+        self.reader.get().map_or(0, PartReader::cached_bytes)
+    }
+
     #[cfg(test)]
     pub fn is_open(&self) -> bool {
         self.reader.get().is_some()
@@ -86,6 +91,21 @@ pub struct View {
     pub epochs: Vec<EpochInView>,
     pub parts: Vec<Arc<Part>>,
     pub hidden: Vec<Arc<Hidden>>,
+}
+
+impl View {
+    /// Bytes of texts that all parts hold decoded.
+    pub fn text_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.text_bytes()).sum()
+    }
+
+    /// Has all parts let go of texts where they hold more than `bytes_max`: each may hold some, and a
+    /// year is thousands of them. To decode what is needed again takes less than to know what is.
+    pub fn bound_texts(&self, bytes_max: usize) {
+        if self.text_bytes() > bytes_max {
+            self.parts.iter().filter_map(|part| part.reader.get()).for_each(PartReader::drop_cache);
+        }
+    }
 }
 
 impl Hidden {

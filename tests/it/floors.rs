@@ -42,6 +42,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("StatusCode", &["server"]),
     ("prost::", &["ingest", "server/api/read"]),
     ("snap::", &["ingest", "server/api/read"]),
+    ("promql_parser::", &["promql/syntax/crate_reader"]),
     ("SystemTime::now", &["clock.rs"]),
     ("object_store", &["storage/bucket"]),
 ];

@@ -13,6 +13,7 @@
 //! - [`pinned`]: directories of released versions are read
 //! - [`profiles`]: what pprof reads of a working server
 //! - [`pace`]: a measurement: writes while merges run beside them
+//! - [`long`]: churn and a year of history, in simulated time
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
 //! - [`remote_read`]: a real Prometheus asks through this server and hears what this server says
 //! - [`floors`]: which file may import which
@@ -34,11 +35,12 @@ mod hostile;
 mod import;
 mod isolation;
 mod kill;
+mod long;
 mod memory;
 mod overload;
+mod pace;
 mod pinned;
 mod profiles;
-mod pace;
 mod prometheus;
 mod reload;
 mod remote_read;

@@ -29,7 +29,7 @@ fn measure() {
     let per_second = setting("ONGGI_PACE_REQUESTS", 100);
     let directory = tempfile::tempdir().unwrap();
     let options = Options::new(&directory.path().join("data"))
-        .flag("--storage.epoch-max-bytes=8MiB")
+        .flag("--storage.epoch-max-bytes=1MiB")
         .flag("--storage.merge-grace=0s")
         .flag("--storage.retention=10y");
     let server = Server::start(&options);

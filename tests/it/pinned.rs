@@ -192,18 +192,8 @@ fn fill(data: &Path) {
 
 fn open(data: &Path) -> Storage {
     let options = StorageOptions {
-        path: data.to_owned(),
         retention_ms: 1000 * DAY_MS,
-        clock: ManualClock::at_ms(NOW_MS),
-        head_bytes_max: 64 << 20,
-        cache_bytes: 1 << 20,
-        epoch_age_max_ms: HOUR_MS,
-        epoch_log_bytes_max: 64 << 20,
-        log_file_bytes: 1 << 20,
-        retention_bytes_max: None,
-        retention_rules: Vec::new(),
-        merge_grace_ms: HOUR_MS,
-        merge_gathered_bytes_max: 16 << 20,
+        ..StorageOptions::small(data, ManualClock::at_ms(NOW_MS))
     };
     let storage = Storage::open(options).unwrap();
     while storage.readiness() != Readiness::Ready {

@@ -18,21 +18,8 @@ use crate::storage::StorageOptions;
 const NOW_MS: i64 = 1_700_000_000_000;
 
 fn open(path: &Path) -> Offline {
-    let options = StorageOptions {
-        path: path.to_owned(),
-        retention_ms: DAY_MS,
-        clock: ManualClock::at_ms(NOW_MS),
-        head_bytes_max: 64 << 20,
-        cache_bytes: 8 << 20,
-        epoch_age_max_ms: HOUR_MS,
-        epoch_log_bytes_max: 64 << 20,
-        log_file_bytes: 1 << 20,
-        retention_bytes_max: None,
-        retention_rules: Vec::new(),
-        merge_grace_ms: HOUR_MS,
-        merge_gathered_bytes_max: 16 << 20,
-        memory: MemoryBudget::new("process", u64::MAX),
-    };
+    let options =
+        StorageOptions { retention_ms: DAY_MS, ..StorageOptions::small(path, ManualClock::at_ms(NOW_MS)) };
     Offline::open_quietly(options).expect("opens")
 }
 
@@ -221,12 +208,14 @@ fn all(offline: &Offline) -> Vec<(Labels, Bits)> {
         .collect()
 }
 
+/// Time, start time, and the exact text of a histogram: it has no equality.
+type HistogramText = (i64, i64, String);
+
 /// All that a tenant has, to the bit.
 #[derive(Debug, PartialEq)]
 struct Everything {
     floats: Vec<(Labels, Bits)>,
-    /// Exact texts of values: histograms have no equality.
-    histograms: Vec<(Labels, Vec<(i64, i64, String)>)>,
+    histograms: Vec<(Labels, Vec<HistogramText>)>,
     exemplars: Vec<(Labels, Vec<Exemplar>)>,
     metadata: Vec<Metadata>,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::clock::ManualClock;
 use crate::ingest::prometheus_block::{Block, Sample};
-use crate::model::time::{DAY_MS, HOUR_MS, YEAR_MS};
+use crate::model::time::{DAY_MS, YEAR_MS};
 use crate::model::{Histogram, Matcher, TimeRange};
 use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
 use crate::storage::StorageOptions;
@@ -18,21 +18,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn options(path: &Path) -> StorageOptions {
-    StorageOptions {
-        path: path.to_owned(),
-        retention_ms: DAY_MS,
-        clock: ManualClock::at_ms(NOW_MS),
-        head_bytes_max: 64 << 20,
-        cache_bytes: 8 << 20,
-        epoch_age_max_ms: HOUR_MS,
-        epoch_log_bytes_max: 64 << 20,
-        log_file_bytes: 1 << 20,
-        retention_bytes_max: None,
-        retention_rules: Vec::new(),
-        merge_grace_ms: HOUR_MS,
-        merge_gathered_bytes_max: 16 << 20,
-        memory: crate::memory::MemoryBudget::new("process", u64::MAX),
-    }
+    StorageOptions { retention_ms: DAY_MS, ..StorageOptions::small(path, ManualClock::at_ms(NOW_MS)) }
 }
 
 fn of(sources: &[PathBuf]) -> Import {

@@ -132,7 +132,7 @@ fn take_series(rest: &mut &str) -> Result<Vec<(String, String)>, &'static str> {
         labels.push((METRIC_NAME.to_owned(), name.to_owned()));
     }
     *rest = behind.trim_start_matches(BLANKS);
-    if rest.starts_with('{') && !(is_histogram(rest) && !labels.is_empty()) {
+    if rest.starts_with('{') && (labels.is_empty() || !is_histogram(rest)) {
         take_labels(rest, &mut labels)?;
     }
     if labels.is_empty() {

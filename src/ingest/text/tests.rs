@@ -88,7 +88,7 @@ fn what_a_metric_is_stands_in_three_lines() {
     let help = |text: &str| Says::Help(text.to_owned());
     assert_eq!(said("# TYPE a counter ", open), ("a".to_owned(), Says::Type(MetricType::Counter)));
     assert_eq!(said("# TYPE a untyped", open).1, Says::Type(MetricType::Unknown));
-    assert_eq!(said("#\tHELP  a.b", open).1, help(""));
+    assert_eq!(said("#\tHELP  a", open).1, help(""));
     assert_eq!(said("# UNIT \"a b\" seconds", open), ("a b".to_owned(), Says::Unit("seconds".to_owned())));
     assert_eq!(said(r#"# HELP a  x \\ \n \" \q "#, open).1, help(" x \\ \n \" \\q "));
     assert_eq!(said(r#"# HELP a \" # EOF"#, TextFormat::Prometheus).1, help("\\\" # EOF"));

@@ -4,6 +4,7 @@
 //! are gzipped files, not texts under a `Content-Encoding`: `go tool pprof URL` and `curl -o` take them as
 //! they are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
@@ -70,7 +71,10 @@ pub async fn profile(
 
 /// Records for a while. Whoever leaves meanwhile ends the recording: nothing but this future holds it.
 async fn cpu(state: &ServerState, duration: Duration) -> ApiResult<Response> {
-    let recording = Recording::start(&*state.clock).map_err(refused)?;
+    let clock = Arc::clone(&state.clock);
+    let started = tokio::task::spawn_blocking(move || Recording::start(&*clock)).await;
+    let started = started.map_err(|e| ApiError::new(ErrorKind::Internal, format!("start a profile: {e}")))?;
+    let recording = started.map_err(refused)?;
     // A server that is about to go does not wait for it.
     let _ = state.stopping.run_until_cancelled(tokio::time::sleep(duration)).await;
     in_the_background("profile", move || encode(&recording.finish()?)).await

@@ -39,8 +39,30 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What one part holds and what it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartFigures {
+    pub number: u64,
+    pub level: u8,
+    pub min_ms: i64,
+    pub max_ms: i64,
+    pub rows: u64,
+    pub samples: u64,
+    /// Bytes of its files.
+    pub file_bytes: u64,
+    /// Bytes of keys and values before the files' compression, by [`SECTIONS`].
+    pub section_bytes: [u64; SECTIONS.len()],
+}
+
+/// What a part consists of.
+pub const SECTIONS: [&str; 8] =
+    ["header", "symbols", "series", "index", "timestamp_columns", "floats", "histograms", "exemplars"];
+
 /// Whoever wants to know how it goes on.
 pub trait Watch {
+    /// One that was read to its end.
+    fn part(&mut self, _figures: &PartFigures) {}
+
     fn finding(&mut self, finding: Finding);
 
     /// Something odd that costs nothing.

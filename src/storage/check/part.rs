@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Run;
+use super::{PartFigures, Run, SECTIONS};
 use crate::storage::local::PartEntry;
 use crate::storage::local::catalogue::PartKind;
 use crate::storage::local::database::SharedDatabase;
 use crate::storage::local::sst::SstSource;
-use crate::storage::part::{PartReader, Section};
+use crate::storage::part::PartReader;
 
 /// Faults of one part that are named; a damaged block can make thousands.
 const FAULTS_MAX: u64 = 20;
@@ -18,9 +18,17 @@ const RESTORE: &str = "restore the directory from a backup";
 /// Checks a part that is there and that the catalogue names.
 pub fn check(database: &SharedDatabase, entry: &PartEntry, covered: u64, run: &mut Run<'_>) {
     let place = format!("part {} ({}..={} ms)", entry.number, entry.min_ms, entry.max_ms);
-    if !read(database, entry.number, &place, run) {
-        return;
-    }
+    let Some(section_bytes) = read(database, entry.number, &place, run) else { return };
+    run.watch.part(&PartFigures {
+        number: entry.number,
+        level: entry.level,
+        min_ms: entry.min_ms,
+        max_ms: entry.max_ms,
+        rows: entry.rows,
+        samples: entry.samples(),
+        file_bytes: entry.bytes,
+        section_bytes,
+    });
     let reader = match PartReader::open(SstSource::new(Arc::clone(database), entry.number)) {
         Ok(reader) => reader,
         Err(error) => return run.finding(place, error.to_string(), RESTORE),
@@ -49,21 +57,29 @@ pub fn read_unnamed(database: &SharedDatabase, present: &BTreeSet<u64>, run: &mu
     }
 }
 
-/// Reads every block of the part; whether all could be read.
-fn read(database: &SharedDatabase, part: u64, place: &str, run: &mut Run<'_>) -> bool {
+/// Reads every block of the part; gives the bytes of its sections if all could be read.
+fn read(
+    database: &SharedDatabase,
+    part: u64,
+    place: &str,
+    run: &mut Run<'_>,
+) -> Option<[u64; SECTIONS.len()]> {
     let mut unknown = BTreeSet::new();
-    let read = database.read_part(part, &mut |section, _| {
-        if usize::from(section) >= Section::ALL.len() {
-            unknown.insert(section);
-        }
-    });
+    let mut section_bytes = [0; SECTIONS.len()];
+    let read =
+        database.read_part(part, &mut |section, bytes| match section_bytes.get_mut(usize::from(section)) {
+            Some(total) => *total += bytes,
+            None => {
+                unknown.insert(section);
+            }
+        });
     for section in unknown {
         run.finding(place, format!("it has a section {section} that is none of this format's"), RESTORE);
     }
     if let Err(error) = &read {
         run.finding(place, error.to_string(), RESTORE);
     }
-    read.is_ok()
+    read.is_ok().then_some(section_bytes)
 }
 
 /// The catalogue's entry against the part's header.

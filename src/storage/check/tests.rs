@@ -48,21 +48,7 @@ fn seen(path: &Path) -> Seen {
 /// samples that no part has.
 fn store(path: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("runtime");
-    let options = StorageOptions {
-        path: path.to_owned(),
-        retention_ms: 400 * DAY_MS,
-        clock: ManualClock::at_ms(NOW_MS),
-        head_bytes_max: 64 << 20,
-        cache_bytes: 8 << 20,
-        epoch_age_max_ms: HOUR_MS,
-        epoch_log_bytes_max: 64 << 20,
-        log_file_bytes: 1 << 20,
-        retention_bytes_max: None,
-        retention_rules: Vec::new(),
-        merge_grace_ms: HOUR_MS,
-        merge_gathered_bytes_max: 16 << 20,
-        memory: crate::memory::MemoryBudget::new("process", u64::MAX),
-    };
+    let options = StorageOptions::small(path, ManualClock::at_ms(NOW_MS));
     let storage = Storage::open(options).expect("opens");
     while storage.readiness() != Readiness::Ready {
         std::thread::yield_now();

@@ -78,7 +78,7 @@ impl<'a> Suspect<'a> {
                 suspect = Self { label: name, values, ..suspect };
             }
             if name == METRIC_NAME {
-                let pair = index.find_value(*number, value);
+                let pair = index.find_value(*number, value.as_bytes());
                 suspect.metric = value;
                 suspect.series = pair.map_or(0, |pair| index.pair(pair).series.len());
             }

@@ -106,22 +106,22 @@ impl LabelIndex {
     pub fn find(
         &self,
         tenant: TenantNumber,
-        name: &str,
-        value: &str,
+        name: &[u8],
+        value: &[u8],
         near: &mut Neighbour<'_>,
     ) -> Option<PairNumber> {
         match near.known(self, name, value) {
             Known::Pair(pair) => Some(pair),
             Known::Name(name) => self.find_value(name, value),
-            Known::Nothing => self.find_value(*self.tenants[tenant].names.get(name)?, value),
+            Known::Nothing => self.find_value(*self.tenants[tenant].names.get(text(name))?, value),
         }
     }
 
     /// The pair of a name and a value, if a series has it.
-    pub fn find_value(&self, name: NameNumber, value: &str) -> Option<PairNumber> {
+    pub fn find_value(&self, name: NameNumber, value: &[u8]) -> Option<PairNumber> {
         self.by_text.find(self.keys.pair(name, value), |pair| {
             let pair = &self.pairs[pair];
-            pair.name == name && *pair.value == *value
+            pair.name == name && pair.value.as_bytes() == value
         })
     }
 
@@ -140,18 +140,18 @@ impl LabelIndex {
     pub fn add(
         &mut self,
         tenant: TenantNumber,
-        name: &str,
-        value: &str,
+        name: &[u8],
+        value: &[u8],
         near: &mut Neighbour<'_>,
     ) -> PairNumber {
         let name = match near.known(self, name, value) {
             Known::Pair(pair) => return pair,
             Known::Name(name) => name,
-            Known::Nothing => self.add_name(tenant, name),
+            Known::Nothing => self.add_name(tenant, text(name)),
         };
         match self.find_value(name, value) {
             Some(pair) => pair,
-            None => self.add_pair(name, value),
+            None => self.add_pair(name, text(value)),
         }
     }
 
@@ -169,7 +169,7 @@ impl LabelIndex {
     fn add_pair(&mut self, name: NameNumber, value: &str) -> PairNumber {
         let value: Arc<str> = value.into();
         self.bytes += value.len() as u64 + PAIR_OVERHEAD_BYTES;
-        let hash = self.keys.pair(name, &value);
+        let hash = self.keys.pair(name, value.as_bytes());
         let pair = self.pairs.insert(Pair { name, value: Arc::clone(&value), series: Postings::default() });
         self.names[name].values.insert(value, pair);
         self.by_text.insert(hash, pair);
@@ -203,7 +203,7 @@ impl LabelIndex {
 
     fn remove_pair(&mut self, number: PairNumber) {
         let pair = self.pairs.remove(number);
-        self.by_text.remove(self.keys.pair(pair.name, &pair.value), number);
+        self.by_text.remove(self.keys.pair(pair.name, pair.value.as_bytes()), number);
         self.bytes -= pair.value.len() as u64 + PAIR_OVERHEAD_BYTES;
         let name = &mut self.names[pair.name];
         name.values.remove(&pair.value);
@@ -213,6 +213,11 @@ impl LabelIndex {
             self.tenants[name.tenant].names.remove(&name.text);
         }
     }
+}
+
+/// What is new or asked for by name is seen to be a text; what is compared need not be.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("validate checked that labels are UTF-8")
 }
 
 /// A series of the same tenant that may share labels with the one that is looked up: senders write
@@ -236,13 +241,13 @@ impl<'a> Neighbour<'a> {
     }
 
     /// What the neighbour tells of a label; to be asked in order of names.
-    fn known(&mut self, index: &LabelIndex, name: &str, value: &str) -> Known {
+    fn known(&mut self, index: &LabelIndex, name: &[u8], value: &[u8]) -> Known {
         while let [number, later @ ..] = self.pairs {
             let pair = &index.pairs[*number];
-            match index.names[pair.name].text.as_ref().cmp(name) {
+            match index.names[pair.name].text.as_bytes().cmp(name) {
                 Ordering::Greater => break,
                 Ordering::Less => self.pairs = later,
-                Ordering::Equal if *pair.value == *value => {
+                Ordering::Equal if pair.value.as_bytes() == value => {
                     self.pairs = later;
                     return Known::Pair(*number);
                 }

@@ -46,8 +46,8 @@ impl Keys {
     }
 
     #[inline]
-    pub fn pair(&self, name: u32, value: &str) -> u64 {
-        self.mix(xxh3_64_with_secret(value.as_bytes(), &self.secret), u64::from(name))
+    pub fn pair(&self, name: u32, value: &[u8]) -> u64 {
+        self.mix(xxh3_64_with_secret(value, &self.secret), u64::from(name))
     }
 
     /// Of a series: the numbers of its pairs, which are its tenant's own, in order.

@@ -19,6 +19,9 @@ const STEP_BYTES_MAX: u64 = 16 << 20;
 /// moved when they double, and what the allocator rounds up.
 const ON_TOP_SHARE: u64 = 4;
 
+/// New series leave at least this part of the head's limit, of the head's own and of the whole.
+const LEFT_SHARE: u64 = 4;
+
 /// See the module.
 #[derive(Debug)]
 pub struct HeadLease {
@@ -64,9 +67,10 @@ impl HeadLease {
         Ok(())
     }
 
-    /// As [`Self::cover`], for what can be turned away: nothing is taken that is kept for others.
+    /// As [`Self::cover`], for what can be turned away: it leaves what is kept for others, and some to
+    /// queries and merges, which hold theirs for a moment only.
     pub fn cover_new(&self, counted_bytes: u64) -> Result<(), MemoryExhausted> {
-        if self.budget.spare_bytes() < self.step_bytes {
+        if self.budget.spare_bytes() < self.step_bytes + self.budget.limit_bytes() / LEFT_SHARE {
             return Err(MemoryExhausted {
                 name: self.budget.name(),
                 wanted_bytes: self.step_bytes,

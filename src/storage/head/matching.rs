@@ -65,7 +65,8 @@ impl<'a> Plan<'a> {
                 return None;
             };
             let known: Option<Vec<&Postings>> = known_values(matcher).map(|values| {
-                let pairs = values.into_iter().filter_map(|value| index.find_value(*number, value));
+                let pairs =
+                    values.into_iter().filter_map(|value| index.find_value(*number, value.as_bytes()));
                 pairs.map(|pair| &index.pair(pair).series).collect()
             });
             match known {

@@ -170,21 +170,14 @@ fn remove(list: &mut Vec<u32>, id: u32) {
         _ => (at - 1, at),
     };
     let (first, last) = (list[start] & !RUN, list[end - 1] & !RUN);
-    let mut left = Vec::with_capacity(4);
-    if first < id {
-        push_run(&mut left, first, id - 1);
-    }
-    if id < last {
-        push_run(&mut left, id + 1, last);
-    }
-    list.splice(start..end, left);
+    let before = (first < id).then(|| run(first, id - 1));
+    let after = (id < last).then(|| run(id + 1, last));
+    list.splice(start..end, before.into_iter().chain(after).flatten().flatten());
 }
 
-fn push_run(list: &mut Vec<u32>, first: u32, last: u32) {
-    if first < last {
-        list.push(first | RUN);
-    }
-    list.push(last);
+/// The entries of a run.
+fn run(first: u32, last: u32) -> [Option<u32>; 2] {
+    [(first < last).then_some(first | RUN), Some(last)]
 }
 
 #[cfg(test)]

@@ -308,7 +308,7 @@ impl Inner {
             let id = by_span.or_else(|| match series.span {
                 Some(_) => {
                     let near = before.unwrap_or(REFUSED);
-                    self.find_labels(&batch.tenant, texts_of(batch, series), near, &mut symbols.pairs)
+                    self.find_labels(&batch.tenant, batch.labels_of(series), near, &mut symbols.pairs)
                 }
                 None => symbols.find(batch, series, guess),
             });
@@ -358,7 +358,7 @@ impl Inner {
     fn find_labels<'a>(
         &self,
         tenant: &TenantId,
-        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        labels: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         near: SeriesId,
         pairs: &mut Vec<PairNumber>,
     ) -> Option<SeriesId> {
@@ -405,7 +405,7 @@ impl Inner {
     ) -> SeriesId {
         let mut pairs = Vec::with_capacity(series.labels.len());
         let near = self.last_registered;
-        if let Some(id) = self.find_labels(&batch.tenant, texts_of(batch, series), near, &mut pairs) {
+        if let Some(id) = self.find_labels(&batch.tenant, batch.labels_of(series), near, &mut pairs) {
             self.mark(id, epoch);
             return id;
         }
@@ -416,14 +416,14 @@ impl Inner {
             refusals.add(reason, samples as u64, || self.refusal(reason, batch, series));
             return REFUSED;
         }
-        self.register(&batch.tenant, texts_of(batch, series), near, pairs, epoch)
+        self.register(&batch.tenant, batch.labels_of(series), near, pairs, epoch)
     }
 
     /// Enters a series that is not there yet, with what [`Self::find_labels`] left in `pairs`.
     fn register<'a>(
         &mut self,
         tenant: &TenantId,
-        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        labels: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         near: SeriesId,
         mut pairs: Vec<PairNumber>,
         epoch: u32,
@@ -529,27 +529,13 @@ impl<'a> SymbolPairs<'a> {
         if let Some((_, pair)) = self.known.find(hash(&label), |(known, _)| *known == label) {
             return *pair;
         }
-        let (name, value) = (text(batch.text_of(label.name)), text(batch.text_of(label.value)));
+        let (name, value) = (batch.text_of(label.name), batch.text_of(label.value));
         let pair = self.inner.index.find(self.tenant, name, value, &mut Neighbour::default());
         if self.known.len() < SYMBOL_PAIRS_MAX {
             self.known.insert_unique(hash(&label), (label, pair), |(label, _)| hash(label));
         }
         pair
     }
-}
-
-fn texts_of<'a>(
-    batch: &'a SeriesBatch,
-    series: &BatchSeries,
-) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-    batch
-        .label_refs(series)
-        .iter()
-        .map(|label| (text(batch.text_of(label.name)), text(batch.text_of(label.value))))
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("validate checked that labels are UTF-8")
 }
 
 fn tag_of(span: SpanHash) -> u64 {
@@ -568,6 +554,18 @@ fn entry_bytes(pairs: &[PairNumber]) -> u64 {
     size_of::<Entry>() as u64
         + 2 * TABLE_ENTRY_BYTES
         + pairs.len() as u64 * (size_of::<PairNumber>() as u64 + POSTING_BYTES)
+}
+
+/// Labels of a series as texts.
+fn texts_of<'a>(
+    batch: &'a SeriesBatch,
+    series: &'a BatchSeries,
+) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    batch.labels_of(series).map(|(name, value)| (text(name), text(value)))
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("validate checked that labels are UTF-8")
 }
 
 /// At most so many characters, where a hostile sender made it long.

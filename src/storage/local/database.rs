@@ -19,10 +19,16 @@ use super::catalogue::{Catalogue, CatalogueBatch, PartEntry};
 use super::{committed, keys, recovery, sst, tuning};
 use crate::error::ErrorKind;
 use crate::model::{Metadata, MetricType, TenantId};
+use crate::storage::disk_room::DiskRoom;
 use crate::storage::head::metadata::Described;
 
 /// Block cache of a database that is only looked at.
 const LOOK_CACHE_BYTES: usize = 1 << 20;
+
+/// With less room than this nothing is asked of RocksDB that it has to write: after a flush of its own
+/// that found no room it takes nothing more before it is opened anew, however much room there is by
+/// then. A commit takes some twenty kilobytes.
+const ROOM_BYTES_MIN: u64 = 128 << 10;
 
 /// What went wrong with the database, while doing what, to which folder.
 #[derive(Debug, thiserror::Error)]
@@ -273,6 +279,7 @@ impl Database {
         if files.is_empty() {
             return Ok(());
         }
+        self.check_room()?;
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
         // Readers pin parts, not RocksDB snapshots.
@@ -286,6 +293,7 @@ impl Database {
     /// returns. After an error it is open whether they took place: see [`crate::storage::commit`].
     pub fn commit(&self, batches: &[&CatalogueBatch]) -> Result<(), LocalError> {
         let mut commits = self.commits.lock();
+        self.check_room()?;
         // Also one that fails takes its number: it may be in the memtable, or durable.
         *commits += 1;
         let (catalogue, metadata) = (self.family(keys::CATALOGUE), self.family(keys::METADATA));
@@ -303,6 +311,17 @@ impl Database {
             .flush_cfs_opt(&[catalogue, metadata], &flush)
             .map_err(self.rocksdb_error("flush catalogue"))?;
         committed::write(&self.committed, *commits)
+    }
+
+    fn check_room(&self) -> Result<(), LocalError> {
+        let error =
+            |source| LocalError::Io { action: "change the database in", path: self.path.clone(), source };
+        let free_bytes = DiskRoom::of(&self.path).map_err(error)?.free_bytes;
+        if free_bytes >= ROOM_BYTES_MIN {
+            return Ok(());
+        }
+        let left = format!("No space left on device, or too little: {free_bytes} bytes");
+        Err(error(std::io::Error::new(std::io::ErrorKind::StorageFull, left)))
     }
 
     /// Keeps everybody from committing.

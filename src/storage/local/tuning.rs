@@ -11,8 +11,11 @@ const MANIFEST_PREALLOCATION_BYTES: usize = 16 << 10;
 /// Small enough that reading one row does not decompress much, large enough to compress.
 const BLOCK_BYTES: usize = 16 << 10;
 
-/// Compressed blocks are kept where they save 1 %: of 1024 bytes so many may be left.
-const KEPT_COMPRESSION: &str = "compression_opts={max_compressed_bytes_per_kb=1014}";
+/// Of merged parts: their rows are longer.
+const MERGED_BLOCK_BYTES: usize = 32 << 10;
+/// How merged parts are compressed: with much effort, which is little where hardly anything repeats,
+/// and kept where it saves 1 %, so that of 1024 bytes so many may be left.
+const MERGED_COMPRESSION: &str = "compression_opts={level=12;max_compressed_bytes_per_kb=1014}";
 
 pub fn database() -> Options {
     let mut options = Options::default();
@@ -40,7 +43,7 @@ pub fn small_family(cache: &Cache) -> Options {
     options.set_write_buffer_size(CATALOGUE_MEMTABLE_BYTES);
     options.set_max_write_buffer_number(2);
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_block_based_table_factory(&table(cache));
+    options.set_block_based_table_factory(&table(cache, BLOCK_BYTES));
     options
 }
 
@@ -51,7 +54,7 @@ pub fn parts_family(cache: &Cache) -> Options {
     // Nothing is ever written to its memtable.
     options.set_write_buffer_size(64 << 10);
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_block_based_table_factory(&table(cache));
+    options.set_block_based_table_factory(&table(cache, BLOCK_BYTES));
     options
 }
 
@@ -59,15 +62,16 @@ pub fn parts_family(cache: &Cache) -> Options {
 pub fn merged_files(cache: &Cache) -> Options {
     let mut options = parts_family(cache);
     options.set_compression_type(DBCompressionType::Zstd);
+    options.set_block_based_table_factory(&table(cache, MERGED_BLOCK_BYTES));
     // Blocks are mostly entropy-coded samples. What lies between them, keys and tables, still saves
     // one or two parts in a hundred, which is less than RocksDB asks for unless told otherwise.
-    options.get_options_from_string(KEPT_COMPRESSION).expect("an option of RocksDB")
+    options.get_options_from_string(MERGED_COMPRESSION).expect("an option of RocksDB")
 }
 
-fn table(cache: &Cache) -> BlockBasedOptions {
+fn table(cache: &Cache, block_bytes: usize) -> BlockBasedOptions {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
-    table.set_block_size(BLOCK_BYTES);
+    table.set_block_size(block_bytes);
     table.set_format_version(6);
     // Index blocks of thousands of parts live in the bounded cache, not beside it.
     table.set_cache_index_and_filter_blocks(true);

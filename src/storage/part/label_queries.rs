@@ -95,7 +95,7 @@ impl<S: SectionSource> PartReader<S> {
                 if values.len() > limit {
                     values.pop_last();
                 }
-                Ok(())
+                Ok(true)
             })?,
             Some(live) if live.len() <= FEW_ROWS => {
                 let rows: Vec<u32> = live.iter().collect();
@@ -114,7 +114,7 @@ impl<S: SectionSource> PartReader<S> {
                             values.insert(value);
                         }
                     }
-                    Ok(())
+                    Ok(true)
                 })?;
             }
         }

@@ -14,8 +14,8 @@
 //! - the pieces: `keys`, `statistics` the header, `dictionary` symbols, `rows` row → labels and
 //!   time bounds, `index` label → rows, `columns` timestamps that rows share, `frames` the
 //!   sub-chunks of a row, `families` of buckets, `samples` decoding them, `exemplars`
-//! - the whole: [`writer`], [`reader`], `select` matchers → rows, `label_queries` names and values,
-//!   `verify` everything against everything
+//! - the whole: [`writer`], [`reader`], `select` matchers → rows, `rows_labels` the same row by row,
+//!   `label_queries` names and values, `verify` everything against everything
 #![doc = include_str!("format.md")]
 
 mod columns;
@@ -30,6 +30,7 @@ mod keys;
 mod label_queries;
 pub mod reader;
 mod rows;
+mod rows_labels;
 mod samples;
 mod select;
 pub mod series;

@@ -65,6 +65,11 @@ impl<S: SectionSource> PartReader<S> {
         &self.summary
     }
 
+    #[cfg(test)]
+    pub(super) fn source(&self) -> &S {
+        &self.source
+    }
+
     /// From the earliest to the latest sample; `None` where there is none.
     pub fn time_range(&self) -> Option<TimeRange> {
         let range = TimeRange::new(self.summary.min_ms, self.summary.max_ms);

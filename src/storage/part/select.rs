@@ -2,8 +2,9 @@
 //!
 //! Each matcher either keeps rows (it does not accept the empty value: a row must have the label)
 //! or removes some (it does: rows without the label stay). Those that name their values come
-//! first and are cut in order of their size; where few rows are left, the other matchers are
-//! tried on the rows' own labels instead of on every value of the index.
+//! first and are cut in order of their size. The others are tried on whichever is fewer: the values
+//! of their label (those with an expression's prefix), or the rows that are left, whose own labels
+//! are read then (see [`super::rows_labels`]).
 
 use std::ops::Range;
 
@@ -14,14 +15,16 @@ use super::error::PartError;
 use super::index::take_postings;
 use super::keys::{IndexKey, IndexKind, index_entry};
 use super::reader::{CHECK_ROWS, PartReader};
-use super::rows::{read_pairs, rows_overlapping};
+use super::rows::rows_overlapping;
 use super::series::TenantRows;
 use crate::model::time::DAY_MS;
 use crate::model::{MatchOp, Matcher, TenantId, TimeRange};
 use crate::querier::QueryGuard;
 
-/// So few rows are matched by their labels.
+/// So few rows are matched by their labels, by all matchers at once.
 const FEW_ROWS: u64 = 256;
+/// To read a row's labels costs about as much as to try so many values in a row.
+const ROW_COST: u64 = 4;
 
 /// The rows a matcher speaks of, by values of its label.
 #[derive(Debug)]
@@ -42,15 +45,23 @@ enum RowsOf {
 
 /// What a matcher does to rows.
 #[derive(Debug)]
-struct Step<'m> {
-    matcher: &'m Matcher,
-    name: u32,
+pub(super) struct Step<'m> {
+    pub matcher: &'m Matcher,
+    /// Symbol of its label's name.
+    pub name: u32,
     keeps: bool,
     rows: RowsOf,
 }
 
-/// Takes a value, the first row of a segment of its entry, and the segment.
-pub(super) type EachSegment<'a> = &'a mut dyn FnMut(u32, u32, &[u8]) -> Result<(), PartError>;
+impl Step<'_> {
+    /// How many values may have to be tried: at most so many have the label.
+    fn tries(&self) -> usize {
+        if let RowsOf::Scan { values, .. } = &self.rows { values.len() } else { 0 }
+    }
+}
+
+/// Takes a value, the first row of a segment of its entry, and the segment; says whether to go on.
+pub(super) type EachSegment<'a> = &'a mut dyn FnMut(u32, u32, &[u8]) -> Result<bool, PartError>;
 
 /// What a question is about, beside its matchers.
 pub(super) struct Scope<'a> {
@@ -145,24 +156,33 @@ impl<S: SectionSource> PartReader<S> {
     fn run(&self, scope: &Scope<'_>, mut steps: Vec<Step<'_>>) -> Result<RoaringBitmap, PartError> {
         let mut named = Vec::new();
         for step in steps.extract_if(.., |step| step.keeps && matches!(step.rows, RowsOf::Values(_))) {
-            named.push(self.rows_of(scope, &step)?);
+            named.extend(self.rows_of(scope, &step, u64::MAX)?);
         }
         named.sort_unstable_by_key(RoaringBitmap::len);
         let mut rows = named.into_iter().reduce(|rows, more| rows & more);
-        // Cheap steps before those that scan, keeping ones before removing ones.
-        steps.sort_by_key(|step| (matches!(step.rows, RowsOf::Scan { .. }), !step.keeps));
-        while !steps.is_empty() {
+        // Those with the fewest values to try come first, keeping ones before removing ones.
+        steps.sort_by_key(|step| (step.tries(), !step.keeps));
+        let mut steps = steps.as_slice();
+        while let [step, later @ ..] = steps {
             scope.guard.check()?;
             if let Some(few) = rows.as_ref().filter(|rows| rows.len() <= FEW_ROWS) {
-                return self.filter_by_labels(few, &steps);
+                return self.accepted_by_labels(few, steps, scope.guard);
             }
-            let step = steps.remove(0);
-            let of_step = self.rows_of(scope, &step)?;
-            rows = Some(match (rows, step.keeps) {
-                (Some(rows), true) => rows & of_step,
-                (None, true) => of_step,
-                (Some(rows), false) => rows - of_step,
-                (None, false) => self.every_row(scope)? - of_step,
+            steps = later;
+            let tries_max = rows.as_ref().map_or(u64::MAX, |rows| rows.len().saturating_mul(ROW_COST));
+            rows = Some(match (rows, self.rows_of(scope, step, tries_max)?) {
+                (Some(rows), None) => {
+                    self.accepted_by_labels(&rows, std::slice::from_ref(step), scope.guard)?
+                }
+                (rows, of_step) => {
+                    let of_step = of_step.unwrap_or_default();
+                    match (rows, step.keeps) {
+                        (Some(rows), true) => rows & of_step,
+                        (None, true) => of_step,
+                        (Some(rows), false) => rows - of_step,
+                        (None, false) => self.every_row(scope)? - of_step,
+                    }
+                }
             });
         }
         rows.map_or_else(|| self.every_row(scope), Ok)
@@ -215,7 +235,13 @@ impl<S: SectionSource> PartReader<S> {
         })
     }
 
-    fn rows_of(&self, scope: &Scope<'_>, step: &Step<'_>) -> Result<RoaringBitmap, PartError> {
+    /// The rows that a matcher speaks of; `None` where that takes to try more values than `tries_max`.
+    fn rows_of(
+        &self,
+        scope: &Scope<'_>,
+        step: &Step<'_>,
+        tries_max: u64,
+    ) -> Result<Option<RoaringBitmap>, PartError> {
         let mut rows = RoaringBitmap::new();
         match &step.rows {
             RowsOf::Nothing => {}
@@ -235,6 +261,7 @@ impl<S: SectionSource> PartReader<S> {
             }
             RowsOf::Scan { values, accepted } => {
                 let mut last = None;
+                let mut tries = 0u64;
                 self.scan_values(scope, step.name, values.clone(), &mut |value, first_row, bytes| {
                     // Segments and days of one value follow each other or come again: asked once each.
                     let wanted = match last {
@@ -246,11 +273,15 @@ impl<S: SectionSource> PartReader<S> {
                         take_postings(bytes, first_row, scope.tenant_rows.end_row, &mut rows)
                             .map_err(|e| self.corrupt_entry(scope, step.name, value, e.0))?;
                     }
-                    Ok(())
+                    tries += 1;
+                    Ok(tries <= tries_max)
                 })?;
+                if tries > tries_max {
+                    return Ok(None);
+                }
             }
         }
-        Ok(rows)
+        Ok(Some(rows))
     }
 
     /// Every row of the tenant on the days.
@@ -281,7 +312,7 @@ impl<S: SectionSource> PartReader<S> {
         Ok(())
     }
 
-    /// Gives every segment of the label's values in the range, day by day.
+    /// Gives the segments of the label's values in the range, day by day.
     pub(super) fn scan_values(
         &self,
         scope: &Scope<'_>,
@@ -293,7 +324,11 @@ impl<S: SectionSource> PartReader<S> {
             return Ok(());
         }
         let mut seen = 0usize;
+        let mut goes_on = true;
         for day in scope.days {
+            if !goes_on {
+                break;
+            }
             let entry = |value| IndexKey { kind: scope.kind, day: *day, tenant: scope.tenant, name, value };
             let (start, end) = (entry(values.start).prefix(), entry(values.end).prefix());
             self.source.scan(Section::Index, &start, &end, &mut |key, bytes| {
@@ -302,8 +337,8 @@ impl<S: SectionSource> PartReader<S> {
                     scope.guard.check()?;
                 }
                 let (_, value, first_row) = index_entry(key)?;
-                each(value, first_row, bytes)?;
-                Ok(true)
+                goes_on = each(value, first_row, bytes)?;
+                Ok(goes_on)
             })?;
         }
         Ok(())
@@ -313,36 +348,6 @@ impl<S: SectionSource> PartReader<S> {
         let day = scope.days.first().copied().unwrap_or(0);
         let entry = IndexKey { kind: scope.kind, day, tenant: scope.tenant, name, value };
         PartError::corrupt(Section::Index, &entry.prefix(), what)
-    }
-
-    /// Those of a few rows whose labels the matchers of all steps accept.
-    fn filter_by_labels(&self, rows: &RoaringBitmap, steps: &[Step<'_>]) -> Result<RoaringBitmap, PartError> {
-        let numbers: Vec<u32> = rows.iter().collect();
-        self.check_selected(rows)?;
-        let pairs = read_pairs(&self.source, &numbers, self.summary.rows, self.summary.symbols)?;
-        let mut accepted = RoaringBitmap::new();
-        'rows: for (row, pairs) in numbers.iter().zip(pairs) {
-            for step in steps {
-                let value = pairs.iter().find(|(name, _)| *name == step.name).map(|(_, value)| *value);
-                let matches = match value {
-                    Some(value) => step.matcher.matches(&self.symbol(value)?),
-                    None => step.matcher.matches_empty(),
-                };
-                if !matches {
-                    continue 'rows;
-                }
-            }
-            accepted.insert(*row);
-        }
-        Ok(accepted)
-    }
-
-    /// Rows of the index are the tenant's, and so the part's: [`take_postings`] has seen to it.
-    fn check_selected(&self, rows: &RoaringBitmap) -> Result<(), PartError> {
-        match rows.max().filter(|row| *row >= self.summary.rows) {
-            Some(row) => Err(PartError::NoSuchRow { row, rows: self.summary.rows }),
-            None => Ok(()),
-        }
     }
 }
 

@@ -71,7 +71,6 @@ pub fn replay_file(
         let mut entering = Entering {
             engine,
             epoch,
-            file,
             labels: LoggedLabels::default(),
             series: Vec::new(),
             done_bytes: 0,
@@ -163,7 +162,6 @@ fn fill(engine: &Engine, epoch: &Epoch, shares: &Receiver<Share>, emptied: &Send
 struct Entering<'a> {
     engine: &'a Engine,
     epoch: &'a Epoch,
-    file: &'a LogFileEntry,
     labels: LoggedLabels,
     /// By number in the file.
     series: Vec<SeriesRef>,

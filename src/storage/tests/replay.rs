@@ -78,9 +78,9 @@ fn request(random: &mut impl FnMut(u64) -> u64, at: u64) -> SeriesBatch {
         batch.push_owned(&labels, &floats, &histograms, &exemplars);
     }
     batch.metadata.push(Metadata {
-        metric: format!("metric_{}", random(7)).into(),
+        metric: format!("metric_{}", random(7)),
         metric_type: MetricType::Gauge,
-        help: format!("help {at}").into(),
+        help: format!("help {at}"),
         unit: String::new(),
     });
     batch

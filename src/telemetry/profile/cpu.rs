@@ -34,19 +34,23 @@ pub struct Recording {
 }
 
 impl Recording {
+    /// Blocks until samples are taken: the tables of frames are read before, which is not to count.
     pub fn start(clock: &dyn Clock) -> Result<Self, ProfileError> {
         if IS_BUSY.swap(true, Ordering::Acquire) {
             return Err(ProfileError::Busy);
         }
         let place = Place;
         let (stop, stopped) = channel();
+        let (ready, is_ready) = channel();
         let start_ms = clock.now_ms();
         let thread = std::thread::Builder::new().name("onggi-profile".to_owned());
         let thread = thread.spawn(move || {
             let _place = place;
-            record(start_ms, &stopped)
+            record(start_ms, &stopped, ready)
         });
         let thread = thread.map_err(|source| ProfileError::Io { doing: "start a thread", source })?;
+        // Where it fails before, its end says why.
+        let _ = is_ready.recv();
         Ok(Self { stop, thread })
     }
 
@@ -69,13 +73,14 @@ impl Drop for Place {
     }
 }
 
-fn record(start_ms: i64, stopped: &Receiver<()>) -> Result<Profile, ProfileError> {
+fn record(start_ms: i64, stopped: &Receiver<()>, ready: Sender<()>) -> Result<Profile, ProfileError> {
     let failed = |doing| move |source: io::Error| ProfileError::Io { doing, source };
     let mapped = modules::of_process().map_err(failed("list what is mapped"))?;
     let mut unwinder = Unwinder::new(&mapped);
     let mut counts = Counts::default();
-    let began = Instant::now();
     let running = sampler::start(HERTZ).map_err(failed("start the profiling timer"))?;
+    let began = Instant::now();
+    drop(ready);
     // Nothing is ever sent: the other end is dropped.
     while stopped.recv_timeout(LOOK_PERIOD) == Err(RecvTimeoutError::Timeout) {
         counts.take(&mut unwinder);

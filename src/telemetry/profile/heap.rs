@@ -140,7 +140,7 @@ mod tests {
         // 24 bytes of 512 KiB: one in 21 846 is noted.
         assert_eq!(profile.stacks[&[0x1000, 0x2000][..]], [43_692, 1_048_600]);
         // 3 MiB are noted nearly always.
-        assert_eq!(profile.stacks[&[0x1000, 0x3000][..]], [1, 3_153_538]);
+        assert_eq!(profile.stacks[&[0x1000, 0x3000][..]], [1, 3_153_545]);
     }
 
     #[test]

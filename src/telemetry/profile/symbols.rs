@@ -39,17 +39,16 @@ impl<'m> Symbols<'m> {
         let Some(loader) = loader else { return Vec::new() };
         let meant = address.wrapping_sub(module.bias);
         let mut places = framed(loader, meant);
-        // Of code without debug tables the linker knows the outermost function.
-        if places.last().is_none_or(|place| place.function.is_empty()) {
-            let file_and_line = places.pop().unwrap_or_default();
-            if let Some(symbol) = loader.find_symbol(meant) {
-                places.push(Place {
-                    function: addr2line::demangle_auto(symbol.into(), None).into_owned(),
-                    linkage: symbol.to_owned(),
-                    ..file_and_line
-                });
-            }
+        // Line tables know functions by their last names only; the linker knows the whole name of the outermost.
+        if let Some(symbol) = loader.find_symbol(meant) {
+            let outermost = places.pop().unwrap_or_default();
+            places.push(Place {
+                function: addr2line::demangle_auto(symbol.into(), None).into_owned(),
+                linkage: symbol.to_owned(),
+                ..outermost
+            });
         }
+        places.retain(|place| !place.function.is_empty());
         places
     }
 }

@@ -43,8 +43,8 @@ fn a_recording_names_what_runs_and_who_called_it() {
         scope.spawn(|| burn_until(&stop, 20));
         let deadline = Instant::now() + Duration::from_secs(60);
         let seen = loop {
-            let recording = Recording::start(&clock).expect("nobody else records");
-            assert!(matches!(Recording::start(&clock), Err(ProfileError::Busy)));
+            let recording = Recording::start(&*clock).expect("nobody else records");
+            assert!(matches!(Recording::start(&*clock), Err(ProfileError::Busy)));
             let half_a_second = Instant::now() + Duration::from_millis(500);
             while Instant::now() < half_a_second {
                 std::thread::yield_now();
@@ -66,10 +66,10 @@ fn a_recording_names_what_runs_and_who_called_it() {
     assert_eq!(gzipped[..2], [0x1f, 0x8b]);
 
     // One that nobody waits for makes room by itself.
-    drop(Recording::start(&clock).expect("the place is free"));
+    drop(Recording::start(&*clock).expect("the place is free"));
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
-        match Recording::start(&clock) {
+        match Recording::start(&*clock) {
             Ok(recording) => {
                 recording.finish().expect("a profile");
                 return;

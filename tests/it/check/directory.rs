@@ -25,18 +25,9 @@ const BUCKETS: [&str; 5] = ["0.1", "0.5", "1", "5", "+Inf"];
 
 pub fn options(path: &Path) -> StorageOptions {
     StorageOptions {
-        path: path.to_owned(),
-        retention_ms: 1000 * HOUR_MS,
-        clock: ManualClock::at_ms(NOW_MS),
-        head_bytes_max: 64 << 20,
         cache_bytes: 1 << 20,
-        epoch_age_max_ms: HOUR_MS,
-        epoch_log_bytes_max: 64 << 20,
-        log_file_bytes: 1 << 20,
-        retention_bytes_max: None,
-        retention_rules: Vec::new(),
         merge_grace_ms: 0,
-        merge_gathered_bytes_max: 16 << 20,
+        ..StorageOptions::small(path, ManualClock::at_ms(NOW_MS))
     }
 }
 

@@ -67,7 +67,7 @@ fn answers(runtime: &Runtime, path: &Path) -> Result<Vec<String>, String> {
                 answers.push(format!("{} {times:?} {values:?} {starts:?} {histograms:?}", series.labels));
             }
             let sets = [matchers];
-            let values = querier.label_values("instance", &sets, TimeRange::ALL, &guard);
+            let values = querier.label_values("instance", &sets, TimeRange::ALL, usize::MAX, &guard);
             answers.push(format!("{:?}", values.map_err(|error| error.to_string())?));
             let exemplars = querier.exemplars(&sets, TimeRange::ALL, &guard);
             answers.push(format!("{:?}", exemplars.map_err(|error| error.to_string())?));

@@ -192,22 +192,26 @@ impl Stepper {
     }
 
     fn of_path(&mut self, path: &Path, merges: bool) -> Step {
-        let is_in = |folder: &str| path.starts_with(folder);
-        let name = path.to_string_lossy();
-        match () {
-            () if is_in("snapshots") => Step::Copy,
-            () if is_in("log") => Step::Append,
-            () if is_in("staging/recovery") => Step::Open,
-            () if is_in("staging") => {
-                self.database_step = Some(Step::Ingest);
-                if merges { Step::Merge } else { Step::Seal }
-            }
-            () if name.starts_with("COMMITTED") => Step::Commit,
-            () if name == LEDGER => Step::Ledger,
-            () if !is_in("db") => Step::Open,
-            () if is_manifest(path) => Step::Manifest,
-            () => self.database_step.unwrap_or(Step::Open),
+        if path.starts_with("snapshots") {
+            return Step::Copy;
         }
+        if path.starts_with("log") {
+            return Step::Append;
+        }
+        if path.starts_with("staging") && !path.starts_with("staging/recovery") {
+            self.database_step = Some(Step::Ingest);
+            return if merges { Step::Merge } else { Step::Seal };
+        }
+        if path.to_string_lossy().starts_with("COMMITTED") {
+            return Step::Commit;
+        }
+        if path == Path::new(LEDGER) {
+            return Step::Ledger;
+        }
+        if !path.starts_with("db") {
+            return Step::Open;
+        }
+        if is_manifest(path) { Step::Manifest } else { self.database_step.unwrap_or(Step::Open) }
     }
 }
 

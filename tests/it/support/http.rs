@@ -47,9 +47,14 @@ pub struct Answered {
 impl Client {
     /// A client of the server on this port of the loopback address.
     pub fn new(port: u16) -> Self {
+        Self::waiting(port, Duration::from_secs(60))
+    }
+
+    /// As [`Self::new`]; an answer may take so long.
+    pub fn waiting(port: u16, answer_max: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(answer_max))
             .max_idle_connections_per_host(8)
             .build();
         Self { agent: config.into(), base: format!("http://127.0.0.1:{port}") }

@@ -67,6 +67,10 @@ impl Options {
         self
     }
 
+    pub fn binary_path(&self) -> &Path {
+        &self.binary
+    }
+
     /// Runs it as another user (possible as root only).
     pub fn user(mut self, id: u32) -> Self {
         self.user = Some(id);

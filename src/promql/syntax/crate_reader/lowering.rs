@@ -154,10 +154,7 @@ fn with_modifiers(at: &mut Parser<'_>, theirs: &Theirs) -> Parsed<Expr> {
 }
 
 /// `(…)` of a call or aggregation; also where it ends.
-fn arguments<'t>(
-    at: &mut Parser<'_>,
-    theirs: &mut dyn Iterator<Item = &'t Theirs>,
-) -> Parsed<(Vec<Expr>, Span)> {
+fn arguments(at: &mut Parser<'_>, theirs: &mut dyn Iterator<Item = &Theirs>) -> Parsed<(Vec<Expr>, Span)> {
     at.expect(TokenKind::LeftParen, Context::NONE)?;
     let mut args = Vec::new();
     for arg in theirs {

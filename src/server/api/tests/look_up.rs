@@ -61,6 +61,30 @@ async fn limits_cut_and_say_so() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_limit_is_the_first_whoever_knows_it() {
+    let server = TestServer::with_samples(&[("web.enable-admin-api", "true")]).await;
+    let check = async |path: &str, want: serde_json::Value| {
+        let got = server.get(&format!("/api/v1/{path}")).await.json();
+        assert_eq!(got["data"], want, "{path}");
+    };
+    // From the head, with matchers, from a part, and with a deletion in force.
+    for settled in [false, true] {
+        if settled {
+            assert_eq!(server.post_form("/api/v1/admin/tsdb/settle", "").await.status, 204);
+        }
+        check("labels?limit=2", json!(["__name__", "instance"])).await;
+        check("label/instance/values?limit=2", json!(["a", "b"])).await;
+        check("label/instance/values?limit=1&match[]=load", json!(["a"])).await;
+        check("labels?limit=1&match[]=load", json!(["__name__"])).await;
+    }
+    let deleted = "match[]=load%7Binstance%3D%22a%22%7D";
+    assert_eq!(server.post_form("/api/v1/admin/tsdb/delete_series", deleted).await.status, 204);
+    check("label/instance/values?limit=1", json!(["b"])).await;
+    let first = json!([{"__name__": "load", "instance": "b", "job": "node"}]);
+    check("series?match[]=load&match[]=load%7Binstance%3D%22c%22%7D&limit=1", first).await;
+}
+
+#[tokio::test]
 async fn bad_selectors_and_times_are_refused() {
     let server = TestServer::start(&[]).await;
     let check = async |path: &str, want: &str| {

@@ -87,7 +87,8 @@ impl Inner {
                 _ => {
                     let (name, value) = labels.labels.label(number);
                     // One that is new gets this series: no other has it.
-                    let pair = self.index.add(tenant, name, value, &mut Neighbour::default());
+                    let pair =
+                        self.index.add(tenant, name.as_bytes(), value.as_bytes(), &mut Neighbour::default());
                     *known = Some(KnownPair { tenant, pair });
                     pair
                 }

@@ -2,6 +2,7 @@
 //! walk over the series would.
 
 mod families;
+mod index;
 mod model;
 mod rounds;
 mod verify;

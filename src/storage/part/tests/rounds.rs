@@ -165,6 +165,8 @@ fn check_questions(
         let read =
             reader.label_values(&tenant, name, matchers, range, usize::MAX, &guard).expect("own bytes");
         assert!(read.iter().eq(&values), "{context}: {name}: {read:?} for {values:?}");
+        let first = reader.label_values(&tenant, name, matchers, range, 2, &guard).expect("own bytes");
+        assert!(first.iter().eq(values.iter().take(2)), "{context}: {name}: {first:?} of {values:?}");
     }
     let series: BTreeSet<&Labels> = found.into_iter().collect();
     let read_series = reader.series(&tenant, matchers, range, &guard).expect("own bytes");
