@@ -67,7 +67,8 @@
 //! 5. series that nothing newer uses are forgotten, and covered log files are deleted.
 //!
 //! A crash between any two steps repeats the rest. A part that the catalogue does not name is
-//! garbage at the next start; a log file that it does not cover is replayed. Writes are taken
+//! garbage at the next start; a log file that it does not cover is replayed, on a chain of threads: one
+//! reads and decodes, one enters series, others put samples into the epoch. Writes are taken
 //! while the replay runs, queries wait for it. RocksDB itself counts on more than POSIX promises after a
 //! power cut: before it opens its folder, the start finds the state of the last noted commit in it and
 //! proves that state whole, or says what is missing.
@@ -90,6 +91,16 @@
 //! Retention hides by age, for all or by rules, and drops whole parts by age and by size. Writes are
 //! refused while the disk still has a reserve, which flushes, merges and retention may use.
 //!
+//! What stands on disk is of version 1, which every later version reads: [`storage`]'s pages draw it, from
+//! the directory to the bits of a column, and `tests/fixtures/v1` holds it.
+//!
+//! ## Memory is one budget
+//!
+//! What stands is set aside; head, flushes, merges, replays, requests and queries lease before they
+//! allocate ([`memory`]). A thread compares the leases with what the process holds, and the difference
+//! counts as leased. When it runs short, new series, queries and merges give way to samples of known
+//! series, each with an error that says so.
+//!
 //! ## Identity and the join
 //!
 //! A series is its tenant and its canonical labels: sorted by name, empty values dropped. Ids are
@@ -106,7 +117,8 @@
 //!
 //! ## The way of a question
 //!
-//! [`promql::Engine`] parses, finds the absolute time range of each selector, fetches all selectors
+//! [`promql::Engine`] parses (the grammar is promql-parser's, between tokens and checks of ours; what it
+//! cannot read, or may not see, our own grammar reads), finds the absolute time range of each selector, fetches all selectors
 //! through the `Querier`, and evaluates synchronously over columns of steps, series by series.
 //! `storage` answers a selector from one read view: active series by the registry's index, parts by
 //! theirs, all pieces of a series through the one join. A query runs on a thread of its own, which
