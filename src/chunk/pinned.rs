@@ -61,6 +61,7 @@ fn cases() -> Vec<(&'static str, Column)> {
         ("decimal deltas", Column::Floats(whole(130, |at, noise| at * 1000 + (noise % 90) as i64), Fresh)),
         ("decimal deltas of deltas", Column::Floats(whole(130, |at, _| at * at * 3), Fresh)),
         ("decimal binned", Column::Floats(whole(500, |_, n| if n % 9 == 0 { n as i64 } else { 3 }), Merged)),
+        ("decimal runs", Column::Floats(whole(900, |at, _| (at / 90) * (at / 90) * 7919), Merged)),
         ("decimal of thousandths", floats(|_, noise| (noise % 900) as f64 / 1000.0, 80, Fresh)),
         ("decimal shifted", Column::Floats(whole(80, |_, noise| ((noise % 50) as i64) << 40), Fresh)),
         ("decimal with one exception", Column::Floats(with_stale(whole(80, |at, _| at), &[79]), Fresh)),
@@ -241,10 +242,10 @@ fn every_form_of_version_1_is_pinned() {
     let codecs: BTreeSet<u8> =
         ["decimal", "xor", "raw", "doubles", "family"].iter().flat_map(|kind| firsts(kind, 0)).collect();
     assert_eq!(codecs, BTreeSet::from([0, 1, 2, 3, 4]), "codecs of floats");
-    let plain = ["constant", "steps", "offsets", "deltas", "deltas of deltas", "binned"];
+    let plain = ["constant", "steps", "offsets", "deltas", "deltas of deltas", "binned", "runs"];
     let forms: BTreeSet<u8> =
         plain.iter().map(|form| pinned[format!("decimal {form}").as_str()][0][2]).collect();
-    assert_eq!(forms, BTreeSet::from([0, 1, 2, 3, 4, 5]), "forms of integers");
+    assert_eq!(forms, BTreeSet::from([0, 1, 2, 3, 4, 5, 6]), "forms of integers");
     assert_eq!(firsts("timestamps", 0), BTreeSet::from([0, 1, 2]), "forms of timestamps");
     assert_eq!(firsts("starts", 0), BTreeSet::from([0, 1]), "forms of start timestamps");
 }

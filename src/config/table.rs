@@ -184,9 +184,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "storage.epoch-max-bytes",
         aliases: &[],
-        default: "256MiB",
+        default: "64MiB",
         value: "BYTES",
-        expected: "bytes, at least 4KiB, such as 256MiB",
+        expected: "bytes, at least 4KiB, such as 64MiB",
         help: "The same, by bytes of log: what a restart may have to replay",
     },
     Setting {

@@ -123,8 +123,8 @@ fn a_snapshot_of_a_real_prometheus_answers_here_as_there() {
 
     let server = Server::start(&Options::new(&data));
     for question in [
-        "sum by (__name__) (count_over_time({__name__=~\".+\"}[5m]))",
-        "sum by (__name__) (histogram_count(last_over_time({__name__=~\".+_seconds\"}[5m])))",
+        "count by (__name__) ({__name__=~\".+\"})",
+        "sum by (handler) (histogram_count(last_over_time(prometheus_http_request_duration_seconds[5m])))",
         "{__name__=~\"prometheus_.+\"}[5m]",
     ] {
         let ask = |client: &Client| {

@@ -1,7 +1,7 @@
 //! Data directories of every version that was released: each later version answers from them, and goes on.
 //!
 //! `tests/fixtures/<version>/data` is a directory as a server left it, `answers.json` beside it what must be
-//! heard from it. It has parts of all three levels and a late one, a log that no part covers, two tenants,
+//! heard from it. It has parts of days, a fresh and a late one, a log that no part covers, two tenants,
 //! floats of every codec, a family of buckets, native histograms, exemplars, start timestamps, metadata, and
 //! a deletion that no merge has erased. `make fixture` writes such a directory for a version that has none;
 //! one that is there is never written again.
@@ -158,7 +158,7 @@ fn write() {
     fs::write(fixture.join("answers.json"), text + "\n}\n").unwrap();
 }
 
-/// Makes the directory: merged days and windows, a deletion, fresh and late parts, a log.
+/// Makes the directory: merged days, a deletion, fresh and late parts, a log.
 fn fill(data: &Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _inside = runtime.enter();

@@ -89,6 +89,7 @@ mod tests {
             "query" | "match[]" | "metric" => "up",
             "time" | "start" | "end" => "1700000000",
             "step" | "timeout" | "lookback_delta" => "60",
+            "seconds" => "1",
             "limit" | "limit_per_metric" => "10",
             "stats" => "all",
             "skip_head" => "true",

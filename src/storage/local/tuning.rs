@@ -1,6 +1,7 @@
 //! Every RocksDB option that is not its default, with the reason.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options};
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, InfoLogger, LogLevel, Options};
+use tracing::{error, warn};
 
 /// Files that RocksDB keeps open: a year of parts must not use up the process's descriptors.
 const OPEN_FILES_MAX: i32 = 1024;
@@ -25,16 +26,23 @@ pub fn database() -> Options {
     options.set_atomic_flush(true);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(2);
-    // Its info log is for RocksDB's developers; two short ones are enough to send them.
-    options.set_log_level(LogLevel::Warn);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(1 << 20);
+    // What it has to say stands in the server's log, and not in files of its own.
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, said));
     // A MANIFEST that grows with every commit is rewritten at start and at this size.
     options.set_max_manifest_file_size(4 << 20);
     // A commit adds some hundred bytes to it: by default it takes 4 MiB of the disk from the start.
     options.set_manifest_preallocation_size(MANIFEST_PREALLOCATION_BYTES);
     options.set_paranoid_checks(true);
     options
+}
+
+/// Passes on what RocksDB says; its settings, which it says whatever the level, stand in `OPTIONS`.
+fn said(level: LogLevel, message: &str) {
+    match level {
+        LogLevel::Warn => warn!(message, "RocksDB"),
+        LogLevel::Error | LogLevel::Fatal => error!(message, "RocksDB"),
+        LogLevel::Debug | LogLevel::Info | LogLevel::Header => {}
+    }
 }
 
 /// Families that take ordinary writes.

@@ -198,7 +198,12 @@ fn the_directory_has_the_codecs_of_merged_parts() {
     let bytes = |name: &str, renamed: Option<&'static str>, effort: Effort| {
         let mut container = MemoryContainer::default();
         let mut writer = PartWriter::new(&mut container, PartOptions { effort, ..PartOptions::default() });
-        for (_, le, values) in columns().into_iter().filter(|(of, _, _)| *of == name) {
+        let mut rows: Vec<_> = columns().into_iter().filter(|(of, _, _)| *of == name).collect();
+        if renamed.is_some() {
+            // Only `le` is ordered by its number.
+            rows.sort_by_key(|(_, le, _)| *le);
+        }
+        for (_, le, values) in rows {
             let le = le.map(|le| (renamed.unwrap_or("le"), le));
             let labels = Labels::from_pairs([("__name__", name)].into_iter().chain(le));
             let mut series = PartSeries::new(TenantId::anonymous(), labels);
