@@ -89,6 +89,11 @@ fuzz: setup ## damaged and hostile bytes for every decoder, for FUZZ_SECONDS eac
 schemathesis: build ## parameters of every endpoint fuzzed from the served description (SCHEMATHESIS_EXAMPLES each)
 	@scripts/schemathesis.sh
 
+.PHONY: replication-test
+replication-test: setup ## SEEDS more days (20000) of the replication core's simulation; goes on where it stopped
+	cargo test --release --locked --lib replication::simulation::broken_rules::broken -- --include-ignored --nocapture
+	ONGGI_REPLICATION_SEEDS=$${SEEDS:-20000} cargo test --release --locked --lib replication::simulation::long_run -- --ignored --nocapture
+
 .PHONY: bench
 bench: setup ## criterion benches
 	cargo bench --locked

@@ -31,7 +31,7 @@
 //! | 5 | [`server`] | HTTP: routes, extractors, bodies, status codes; axum lives only here |
 //! | 4 | [`ingest`] | protocols → `SeriesBatch`; prost and snap |
 //! | 3 | [`storage`] [`promql`] | remember; compute. These two do not know each other |
-//! | 2 | [`querier`] | the seam where they meet |
+//! | 2 | [`querier`] [`replication`] | the seam where they meet; the protocol of replicas on a bucket |
 //! | 1 | [`chunk`] [`encoding`] | compressed samples; bytes |
 //! | 0 | [`model`] [`config`] [`error`] [`clock`] [`memory`] [`telemetry`] [`cpu`] | words, values, ground services |
 //!
@@ -115,6 +115,12 @@
 //! maximum in a fixed total order stays, so that order of arrival, retries and replays change
 //! nothing; Prometheus keeps the first and refuses the second, and this is a deliberate deviation.
 //!
+//! ## Replicas
+//!
+//! [`replication`] is the core of replicas on one bucket: state machines without input or output, which
+//! know no sample, no HTTP and no store, proven by simulation. Nothing drives it yet but its simulation: a
+//! server stands alone.
+//!
 //! ## The way of a question
 //!
 //! [`promql::Engine`] parses (the grammar is promql-parser's, between tokens and checks of ours; what it
@@ -138,6 +144,7 @@ pub mod memory;
 pub mod model;
 pub mod promql;
 pub mod querier;
+pub mod replication;
 pub mod server;
 pub mod storage;
 pub mod telemetry;

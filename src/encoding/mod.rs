@@ -5,4 +5,5 @@
 pub mod bit_stream;
 pub mod cursor;
 pub mod frame;
+pub mod log_file;
 pub mod varint;

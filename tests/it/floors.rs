@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("chunk", 1),
     ("encoding", 1),
     ("querier", 2),
+    ("replication", 2),
     ("promql", 3),
     ("storage", 3),
     ("ingest", 4),

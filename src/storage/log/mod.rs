@@ -24,7 +24,6 @@ mod frame;
 mod group_commit;
 mod histograms;
 mod index;
-mod layout;
 #[expect(clippy::module_inception, reason = "the type that the module is about has its own page")]
 mod log;
 mod malformed;
@@ -38,6 +37,8 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod values;
+
+use crate::encoding::log_file as layout;
 
 pub use decoder::DecodedFrame;
 pub use defined::DefinedLabels;

@@ -5,5 +5,6 @@ mod crash;
 mod faults;
 mod fuzz;
 mod group_commit;
+mod object;
 mod round_trip;
 mod support;

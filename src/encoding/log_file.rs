@@ -1,6 +1,7 @@
-//! The frame of a log file: header, seeds of the checksums, trailer. See `format.md`.
+//! The frame of a log file: header, seeds of the checksums, trailer. Drawn in `storage/log/format.md`.
 //!
-//! Owns fixed offsets only. Does no input or output.
+//! Owns fixed offsets only. Does no input or output. It stands here because a log file has two containers:
+//! a file on the local disk (`storage::log`) and an object in a bucket (`replication::segment`).
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ pub const FILE_HEADER_BYTES: usize = 64;
 pub const TRAILER_BYTES: usize = 44;
 
 /// Most bytes of a frame's payload, and most memory that its decoded samples and labels take as
-/// `malformed` counts it.
+/// the decoder counts it.
 pub const FRAME_BYTES_MAX: u64 = 256 << 20;
 
 /// A frame of records.
@@ -26,7 +27,7 @@ pub const KIND_INDEX: u8 = 2;
 pub const FLAG_FRESH: u8 = 1;
 
 /// 128 random bits: one log is the output of one process start.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(pub [u8; 16]);
 
 impl fmt::Display for LogId {

@@ -1,0 +1,34 @@
+//! What the core asks the storage to make: blocks, of segments or of other blocks.
+//!
+//! Owns the question and the shape of the answer. The core knows no sample; the storage knows no object.
+
+use bytes::Bytes;
+
+use super::names::{Partition, SegmentId, TombstoneId};
+use super::tombstone::Selection;
+
+/// Samples to leave out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filtered<T> {
+    pub from: T,
+    /// Selected samples of `from` do not go into the blocks.
+    pub deletions: Vec<(TombstoneId, Selection)>,
+}
+
+/// Blocks to make. The answer has one block per window, none where nothing is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// All that the local store holds of these segments in the partition.
+    Cut { partition: Partition, segments: Vec<Filtered<SegmentId>> },
+    /// The join of these blocks.
+    Merge { sources: Vec<Filtered<Bytes>> },
+}
+
+/// A block that was made and waits for its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewBlock {
+    pub window_ms: i64,
+    pub min_ms: i64,
+    pub max_ms: i64,
+    pub bytes: Bytes,
+}

@@ -1,0 +1,152 @@
+//! What a replica has seen for how long, on its own clock.
+//!
+//! Owns the ages that deleting depends on. They begin at the first complete look of this process and never come
+//! from anybody else's clock or from a name; a restart begins them anew, which costs time and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::catalogue::included;
+use super::names::{BlockId, RecordId, SegmentId, TombstoneId};
+use super::record::BlockMeta;
+use super::rules::{Rule, Rules};
+use super::segment_set::SegmentSet;
+use super::view::View;
+
+/// Since when something has been so, at every look.
+#[derive(Clone, Debug)]
+struct Since<T> {
+    since_ms: BTreeMap<T, u64>,
+    /// The last look: what has become of it after that is not known, however late it is now.
+    looked_ms: u64,
+}
+
+impl<T: Ord + Copy> Default for Since<T> {
+    fn default() -> Self {
+        Self { since_ms: BTreeMap::new(), looked_ms: 0 }
+    }
+}
+
+impl<T: Ord + Copy> Since<T> {
+    /// These are all for which it is so now.
+    fn note(&mut self, now_ms: u64, of: impl IntoIterator<Item = T>) {
+        let before = std::mem::take(&mut self.since_ms);
+        let since = |thing: &T| before.get(thing).copied().unwrap_or(now_ms);
+        self.since_ms = of.into_iter().map(|thing| (thing, since(&thing))).collect();
+        self.looked_ms = now_ms;
+    }
+
+    /// For which it was so at every look over more than `age_ms`. A sleeper's last look is long ago: an age
+    /// ends with it and not with the present (O1).
+    fn for_ms(&self, now_ms: u64, age_ms: u64, rules: Rules) -> impl Iterator<Item = T> {
+        let end_ms = if rules.keep(Rule::AgeEndsWithLook) { self.looked_ms } else { now_ms };
+        self.since_ms.iter().filter(move |(_, since)| end_ms > **since + age_ms).map(|(thing, _)| *thing)
+    }
+}
+
+/// Ages, all on the replica's monotonic clock.
+#[derive(Debug, Default)]
+pub struct Observations {
+    rules: Rules,
+    records: Since<RecordId>,
+    covered: Since<SegmentId>,
+    dead: Since<BlockId>,
+    nameless: Since<BlockId>,
+    open: Since<TombstoneId>,
+    done: Since<TombstoneId>,
+    /// Blocks that were seen whole in the bucket.
+    seen: BTreeSet<BlockId>,
+}
+
+impl Observations {
+    pub fn new(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
+    /// The bucket was read: the catalogue at `view.started_ms`, the log in the listing before.
+    pub fn note(&mut self, view: &View, listed: Option<&SegmentSet>) {
+        let now_ms = view.started_ms;
+        self.records.note(now_ms, view.records.keys().copied());
+        self.dead.note(now_ms, view.fold.dead.iter().copied());
+        self.open.note(now_ms, view.deletions.open.iter().copied());
+        self.seen.retain(|block| view.fold.live.contains_key(block));
+        if let Some(listed) = listed {
+            let covered = SegmentSet::intersection(&[view.fold.covered(), listed.clone()]);
+            self.covered.note(now_ms, covered.iter().collect::<Vec<_>>());
+            self.done.note(now_ms, done(view, listed));
+        }
+    }
+
+    pub fn collected(&mut self, now_ms: u64, seen: BTreeSet<BlockId>, nameless: Option<BTreeSet<BlockId>>) {
+        self.seen.extend(seen);
+        if let Some(nameless) = nameless {
+            self.nameless.note(now_ms, nameless);
+        }
+    }
+
+    /// Live blocks that were not seen in the bucket yet.
+    pub fn unseen(&self, view: &View) -> Vec<BlockMeta> {
+        view.fold.live.values().filter(|block| !self.seen.contains(&block.id)).cloned().collect()
+    }
+
+    pub fn covered_for(&self, now_ms: u64, age_ms: u64) -> Vec<SegmentId> {
+        self.covered.for_ms(now_ms, age_ms, self.rules).collect()
+    }
+
+    pub fn dead_for(&self, now_ms: u64, age_ms: u64) -> BTreeSet<BlockId> {
+        self.dead.for_ms(now_ms, age_ms, self.rules).collect()
+    }
+
+    pub fn nameless_for(&self, now_ms: u64, age_ms: u64) -> BTreeSet<BlockId> {
+        self.nameless.for_ms(now_ms, age_ms, self.rules).collect()
+    }
+
+    /// Deletions that were announced so long ago that they can no longer be bound.
+    pub fn void(&self, now_ms: u64, settle_ms: u64) -> BTreeSet<TombstoneId> {
+        self.open.for_ms(now_ms, settle_ms, self.rules).collect()
+    }
+
+    /// Deletions with nothing left to hide, and that for so long that it stays so.
+    pub fn done(&self, now_ms: u64, settle_ms: u64) -> Vec<TombstoneId> {
+        self.done.for_ms(now_ms, settle_ms, self.rules).collect()
+    }
+
+    /// Records that a checkpoint stands for which has been visible for `grace_ms`, and that are older than
+    /// `settle_ms` themselves.
+    pub fn replaced_records(&self, view: &View, now_ms: u64, grace_ms: u64, settle_ms: u64) -> Vec<RecordId> {
+        let visible: BTreeSet<RecordId> = self.records.for_ms(now_ms, grace_ms, self.rules).collect();
+        let known = view.records.iter().filter(|(id, _)| visible.contains(id));
+        let included = included(known.map(|(_, record)| record));
+        self.records.for_ms(now_ms, settle_ms, self.rules).filter(|id| included.contains(id)).collect()
+    }
+}
+
+/// Deletions with nothing left to hide: every live block has settled them, and none of their segments is in
+/// the log.
+fn done(view: &View, listed: &SegmentSet) -> Vec<TombstoneId> {
+    let is_done = |(id, tombstone): &(&TombstoneId, &std::sync::Arc<super::tombstone::Tombstone>)| {
+        !tombstone.bound.meets(listed)
+            && !view.fold.live.values().any(|block| tombstone.hides_block(**id, block))
+    };
+    view.deletions.bound.iter().filter(is_done).map(|(id, _)| *id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_begins_anew_when_it_was_not_so_in_between() {
+        let mut since = Since::default();
+        since.note(10, [1, 2]);
+        since.note(20, [1]);
+        since.note(30, [1, 2]);
+
+        let so_for = |since: &Since<i32>, age_ms| -> Vec<i32> {
+            since.for_ms(u64::MAX, age_ms, Rules::default()).collect()
+        };
+        assert_eq!(so_for(&since, 15), [1]);
+        assert_eq!(so_for(&since, 20), [] as [i32; 0], "longer than, not as long as");
+        since.note(46, [1, 2]);
+        assert_eq!(so_for(&since, 15), [1, 2]);
+    }
+}
