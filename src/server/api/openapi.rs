@@ -116,7 +116,11 @@ mod tests {
                 let pairs = names.iter().map(|name| format!("{name}={}", valid_value(name)));
                 pairs.collect::<Vec<_>>().join("&")
             };
-            let target = format!("{}?{}", path.replace("{name}", "job"), written(&in_url));
+            let target = format!(
+                "{}?{}",
+                path.replace("{name}", if path.starts_with("/debug/pprof/") { "profile" } else { "job" }),
+                written(&in_url)
+            );
             let headers = match in_form.is_empty() {
                 true => &[][..],
                 false => &[("content-type", "application/x-www-form-urlencoded")][..],

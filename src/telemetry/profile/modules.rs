@@ -73,8 +73,10 @@ fn bias_of(module: &Module) -> Option<u64> {
         file.elf_program_headers().iter().find_map(|segment| {
             let offset = segment.p_offset(endian);
             let bytes = (offset & !0xfff)..offset.checked_add(segment.p_filesz(endian))?;
-            let is_here =
-                segment.p_type(endian) == object::elf::PT_LOAD && bytes.contains(&module.file_offset);
+            // The segment before may end in the page that the code begins in.
+            let is_code = segment.p_type(endian) == object::elf::PT_LOAD
+                && segment.p_flags(endian) & object::elf::PF_X != 0;
+            let is_here = is_code && bytes.contains(&module.file_offset);
             let meant = segment.p_vaddr(endian).wrapping_sub(offset).wrapping_add(module.file_offset);
             is_here.then(|| module.code.start.wrapping_sub(meant))
         })

@@ -54,7 +54,7 @@ pub fn record(root: &Path) -> Recorded {
     let broken_off = LINES_OF_BATCH * BATCHES * 2 / 3;
     let before = recorder.trace_bytes();
     feed(&mut first, &import.lines(), 0..broken_off);
-    let grown = eventually(Duration::from_secs(60), || recorder.trace_bytes() > before + (64 << 10));
+    let grown = eventually(Duration::from_secs(60), || recorder.trace_bytes() > before + (32 << 10));
     assert!(grown, "the import has written nothing");
     std::thread::sleep(Duration::from_millis(500));
     first.kill().unwrap();
