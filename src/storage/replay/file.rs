@@ -23,8 +23,9 @@ use crate::storage::log::{DecodedFrame, LogError, LogFileEntry, LogFileReader};
 /// Frames, or shares of them, that wait between two threads.
 const WAITING_MAX: usize = 8;
 
-/// Frames that are decoded and not in the epoch yet take about so much memory, or one of them does.
-const IN_FLIGHT_BYTES: u64 = 64 << 20;
+/// Frames that are decoded and not in the epoch yet take about so much memory, or one of them does; with
+/// little memory no more than a flush works with, which begins when the replay is over.
+const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
 
 /// Decoded samples stand twice while they are sorted by threads.
 const COPIES: u64 = 2;
@@ -114,7 +115,8 @@ fn read_frames(
     decoded: &SyncSender<Read>,
     recycled: &Receiver<DecodedFrame>,
 ) -> Result<Replayed, LogError> {
-    let in_flight = InFlight::new(IN_FLIGHT_BYTES);
+    let flush_bytes = 2 * engine.options.merge_gathered_bytes_max;
+    let in_flight = InFlight::new(flush_bytes.min(IN_FLIGHT_BYTES_MAX));
     loop {
         if engine.is_closing() {
             return Ok(Replayed::Interrupted);
