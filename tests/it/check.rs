@@ -4,11 +4,11 @@
 mod directory;
 mod flips;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
+use super::support::files::read_tree;
 use super::support::now_ms;
 use super::support::server::{Options, Server};
 use super::support::wire::{Protocol, TimeSeries};
@@ -42,17 +42,17 @@ fn a_servers_directory_is_checked_while_it_is_away() {
     assert!(problem.contains("could not check") && problem.contains("LOCK"), "{problem}");
 
     server.kill();
-    let before = files(&options.data);
+    let before = read_tree(&options.data);
     let (status, out, problem) = run_check(&options.data);
     assert_eq!(status, Some(0), "{out}{problem}");
     assert!(out.starts_with("ok: ") && out.lines().count() == 1, "{out}");
-    assert!(files(&options.data) == before, "the check has changed something");
+    assert!(read_tree(&options.data) == before, "the check has changed something");
 
     let table = before.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "sst"));
     let (table, content) = table.max_by_key(|(_, content)| content.len()).unwrap();
     let mut damaged = content.clone();
     damaged[content.len() / 3] ^= 4;
-    fs::write(table, damaged).unwrap();
+    fs::write(options.data.join(table), damaged).unwrap();
     let (status, out, problem) = run_check(&options.data);
     assert_eq!(status, Some(1), "{out}{problem}");
     let name = table.file_name().unwrap().to_string_lossy();
@@ -60,22 +60,4 @@ fn a_servers_directory_is_checked_while_it_is_away() {
 
     let (status, _, problem) = run_check(&directory.path().join("nowhere"));
     assert_eq!(status, Some(2), "{problem}");
-}
-
-/// Every file below a folder with what is in it.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let content = fs::read(&path).unwrap();
-                found.insert(path, content);
-            }
-        }
-    }
-    found
 }

@@ -8,11 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::memory::{DAY_MS, HEAVY, Outcomes, Resident, ask};
+use super::memory::{DAY_MS, HEAVY, Outcomes, Resident, ask, load, start};
 use super::support::history::History;
 use super::support::http::Client;
 use super::support::random::Random;
-use super::support::server::{Options, Server};
 use super::support::wire::{Protocol, TimeSeries, encode};
 use super::support::{StopAtEnd, eventually, now_ms, setting};
 
@@ -52,11 +51,7 @@ fn good_samples_are_kept_and_memory_stays_within_its_limit_while_labels_explode(
     };
     let random = Mutex::new(Random::announced("explosion"));
     let directory = tempfile::tempdir().unwrap();
-    let options = Options::new(&directory.path().join("data"))
-        .flag(&format!("--memory.limit={}MiB", scale.limit_mib))
-        // Less than the client waits.
-        .flag("--query.timeout=50s");
-    let server = Server::start(&options);
+    let server = start(&directory.path().join("data"), scale.limit_mib);
     let to_ms = now_ms() / 60_000 * 60_000;
     let history = History {
         name: "history",
@@ -73,9 +68,7 @@ fn good_samples_are_kept_and_memory_stays_within_its_limit_while_labels_explode(
         let _stop_watching = StopAtEnd(&stop_watching);
         let _stop = StopAtEnd(&stop);
         scope.spawn(|| resident.watch(server.process_id(), &stop_watching));
-        history.write(&server.client());
-        let is_settled = eventually(Duration::from_secs(300), || server.client().settle().is_ok());
-        assert!(is_settled, "{}", server.log_tail());
+        load(&server, &history);
 
         let end = Instant::now() + scale.length;
         let senders: Vec<_> = (0..scale.good_series)

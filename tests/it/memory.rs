@@ -4,6 +4,7 @@
 //! `make memory-test` runs it with 512 MiB and a month of 2000 series; in CI it is smaller.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -44,6 +45,19 @@ struct Scale {
     length: Duration,
 }
 
+/// A server with a limit of memory, which gives up on queries before the client gives up on it.
+pub fn start(data: &Path, limit_mib: u64) -> Server {
+    let limit = format!("--memory.limit={limit_mib}MiB");
+    Server::start(&Options::new(data).flag(&limit).flag("--query.timeout=50s"))
+}
+
+/// Writes a history and waits until it is merged.
+pub fn load(server: &Server, history: &History) {
+    history.write(&server.client());
+    let is_settled = eventually(Duration::from_secs(300), || server.client().settle().is_ok());
+    assert!(is_settled, "{}", server.log_tail());
+}
+
 #[test]
 fn heavy_queries_beside_ingestion_stay_within_the_limit_of_memory() {
     let scale = Scale {
@@ -54,11 +68,7 @@ fn heavy_queries_beside_ingestion_stay_within_the_limit_of_memory() {
         length: Duration::from_secs(setting("ONGGI_MEMORY_SECONDS", 6)),
     };
     let directory = tempfile::tempdir().unwrap();
-    let options = Options::new(&directory.path().join("data"))
-        .flag(&format!("--memory.limit={}MiB", scale.limit_mib))
-        // Less than the client waits.
-        .flag("--query.timeout=50s");
-    let server = Server::start(&options);
+    let server = start(&directory.path().join("data"), scale.limit_mib);
     let to_ms = now_ms() / 60_000 * 60_000;
     let history = History {
         name: "history",
@@ -76,9 +86,7 @@ fn heavy_queries_beside_ingestion_stay_within_the_limit_of_memory() {
         let _stop = StopAtEnd(&stop);
         scope.spawn(|| resident.watch(server.process_id(), &stop));
         let begun = Instant::now();
-        history.write(&server.client());
-        let is_settled = eventually(Duration::from_secs(300), || server.client().settle().is_ok());
-        assert!(is_settled, "{}", server.log_tail());
+        load(&server, &history);
         eprintln!(
             "memory: {} samples loaded in {:.0} s, {}",
             history.samples(),

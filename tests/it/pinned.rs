@@ -20,6 +20,7 @@ use onggi::model::{
 use onggi::storage::{Deletion, Readiness, Storage, StorageOptions};
 use serde_json::{Value, json};
 
+use super::support::files::{read_tree, write_tree};
 use super::support::http::{Client, escape};
 use super::support::random::mix;
 use super::support::server::{Options, Server};
@@ -44,7 +45,7 @@ fn a_directory_of_version_1_is_read_and_goes_on() {
     let fixture = fixtures().join("v1");
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
-    copy_tree(&fixture.join("data"), &data);
+    write_tree(&read_tree(&fixture.join("data")), &data);
     let checked = Command::new(env!("CARGO_BIN_EXE_onggi")).arg("check").arg(&data).output().unwrap();
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(checked.status.success() && said.contains("ok: "), "{said}");
@@ -117,19 +118,6 @@ fn answers(client: &Client) -> Value {
     Value::Object(answers)
 }
 
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_tree(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 #[test]
 #[ignore = "writes a fixture, once for each version: make fixture"]
 fn write() {
@@ -146,7 +134,7 @@ fn write() {
     }
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("data");
-    copy_tree(&data, &copy);
+    write_tree(&read_tree(&data), &copy);
     let server = Server::start(&serving(&copy));
     let answers = answers(&server.client());
     let mut text = String::from("{");

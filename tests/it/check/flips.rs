@@ -18,8 +18,8 @@ use onggi::storage::{Readiness, Storage};
 use tokio::runtime::Runtime;
 
 use super::directory::{Left, fill, options};
-use super::files;
 use crate::support::directory_in_memory;
+use crate::support::files::{read_tree, write_tree};
 use crate::support::random::{Random, mix};
 
 #[derive(Default)]
@@ -108,9 +108,9 @@ fn flip_bits(left: Left) {
     let directory = directory_in_memory();
     let data = directory.path().join("data");
     fill(&runtime(), &data, left);
-    let whole = files(&data);
+    let whole = read_tree(&data);
     let copy = directory.path().join("copy");
-    copy_files(&whole, &data, &copy);
+    write_tree(&whole, &copy);
     let right = answers(&runtime(), &copy).unwrap();
     assert!(right.iter().any(|answer| answer.contains("i2")), "{right:?}");
     assert!(check(&data, &mut Findings::default()).unwrap().findings == 0);
@@ -182,7 +182,7 @@ impl Flipping<'_> {
                     let runtime = runtime();
                     let [data, copy] =
                         ["data", "copy"].map(|name| self.data.with_file_name(format!("{name}-{worker}")));
-                    copy_files(self.whole, self.data, &data);
+                    write_tree(self.whole, &data);
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         let Some((path, at)) = flips.get(number) else { break };
@@ -203,18 +203,12 @@ impl Flipping<'_> {
                         let mut tally = tally.lock().unwrap();
                         became(tally.entry(kind(path)).or_default());
                     }
-                    assert!(files(&data) == self.moved(&data), "the check has changed something");
+                    assert!(read_tree(&data) == *self.whole, "the check has changed something");
                     std::mem::forget(ends_all);
                 });
             }
         });
         tally.into_inner().unwrap()
-    }
-
-    /// The whole files, as they should be in this folder.
-    fn moved(&self, data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-        let path = |path: &Path| data.join(path.strip_prefix(self.data).unwrap());
-        self.whole.iter().map(|(of, content)| (path(of), content.clone())).collect()
     }
 
     /// Flips a bit in `data`, looks what is found, and flips it back.
@@ -225,18 +219,17 @@ impl Flipping<'_> {
         data: &Path,
         copy: &Path,
     ) -> fn(&mut Tally) {
-        let relative = path.strip_prefix(self.data).unwrap();
-        let place = format!("bit {bit} of byte {at} of {}", relative.display());
+        let place = format!("bit {bit} of byte {at} of {}", path.display());
         let mut flipped = self.whole[path].clone();
         flipped[at] ^= 1 << bit;
-        fs::write(data.join(relative), &flipped).unwrap();
+        fs::write(data.join(path), &flipped).unwrap();
         let checked = check(data, &mut Findings::default());
-        fs::write(data.join(relative), &self.whole[path]).unwrap();
+        fs::write(data.join(path), &self.whole[path]).unwrap();
         if !checked.is_ok_and(|checked| checked.findings == 0) {
             return |tally| tally.named_by_check += 1;
         }
-        copy_files(self.whole, self.data, copy);
-        fs::write(copy.join(relative), &flipped).unwrap();
+        write_tree(self.whole, copy);
+        fs::write(copy.join(path), &flipped).unwrap();
         match answers(runtime, copy) {
             Ok(answers) if answers == self.right => |tally| tally.harmless += 1,
             Ok(answers) => panic!("{place} changes answers and is not found:\n{answers:?}\n{:?}", self.right),
@@ -260,16 +253,5 @@ fn kind(path: &Path) -> String {
     match path.extension() {
         Some(extension) => format!("*.{}", extension.to_string_lossy()),
         None => name.split('-').next().unwrap().to_owned(),
-    }
-}
-
-fn copy_files(whole: &BTreeMap<PathBuf, Vec<u8>>, from: &Path, to: &Path) {
-    if to.exists() {
-        fs::remove_dir_all(to).unwrap();
-    }
-    for (path, content) in whole {
-        let path = to.join(path.strip_prefix(from).unwrap());
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
     }
 }

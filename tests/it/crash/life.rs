@@ -3,16 +3,16 @@
 //! Owns running a process under the recorder and the places in its trace. What is asked of it is
 //! the driver's, one per life.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::disk::{Disk, Survival};
 use super::history::History;
 use super::importing::Import;
 use super::steps::Moment;
 use super::trace::{self, Record};
+use crate::support::files::read_tree;
+use crate::support::preload::compile;
 use crate::support::server::Options;
 
 /// See the module.
@@ -63,7 +63,7 @@ impl Recorder {
     /// Compiles the recorder and makes the empty directory that it watches.
     pub fn new(root: &Path) -> Self {
         let library = root.join("recorder.so");
-        compile(&library);
+        compile("tests/it/crash/recorder.c", &library);
         let data = root.join("recorded");
         fs::create_dir(&data).unwrap();
         Self { library, trace: root.join("trace"), data }
@@ -92,6 +92,11 @@ impl Recorder {
         recorded.fold(options, |options, (name, value)| options.environment(name, &value))
     }
 
+    /// The directory that is recorded.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Length of the trace. What an answer relies on was recorded before it was sent: after it has arrived,
     /// it stands before this length.
     pub fn trace_bytes(&self) -> u64 {
@@ -106,33 +111,11 @@ impl Recorder {
     }
 }
 
-fn compile(library: &Path) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/crash/recorder.c");
-    let output = Command::new("cc")
-        .args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"])
-        .args([library, &source])
-        .args(["-ldl", "-lpthread"])
-        .output()
-        .expect("a C compiler is part of what building RocksDB needs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// The recorder has seen everything: replayed in full, the trace gives the files that are there.
 fn compare_with_files(before: &Disk, trace: &[Record], data: &Path) {
     let disk = before.clone().replay(trace.iter().map(|record| &record.op)).unwrap();
     let replayed = disk.files(Survival::All);
-    let mut there = BTreeMap::new();
-    let mut folders = vec![data.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                there.insert(path.strip_prefix(data).unwrap().to_owned(), fs::read(&path).unwrap());
-            }
-        }
-    }
+    let there = read_tree(data);
     let names: Vec<&PathBuf> = replayed.keys().chain(there.keys()).collect();
     for name in names {
         let (replayed, there) = (replayed.get(name), there.get(name));

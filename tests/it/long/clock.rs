@@ -7,8 +7,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::support::preload::compile;
 use crate::support::server::Options;
 
 /// See the module. Never goes back.
@@ -22,13 +22,7 @@ impl SimulatedClock {
     /// Compiles the library and starts the clock; both live in `folder`.
     pub fn at_ms(folder: &Path, now_ms: i64) -> Self {
         let library = folder.join("clock.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/long/clock.c");
-        let output = Command::new("cc")
-            .args(["-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o"])
-            .args([&library, &source])
-            .output()
-            .expect("a C compiler is part of what building RocksDB needs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        compile("tests/it/long/clock.c", &library);
         let path = folder.join("clock");
         fs::write(&path, now_ms.to_ne_bytes()).unwrap();
         let file = File::options().write(true).open(&path).unwrap();

@@ -5,11 +5,14 @@
 //! - [`http`]: asks it
 //! - [`wire`]: remote-write bodies, encoded here and not by the code under test; [`history`]: weeks of them
 //! - [`oracle`]: what must be there, and nothing else
+//! - [`files`]: folders as values; [`preload`]: libraries that a server is started with
 //! - [`random`]: a seeded generator; every test that uses one prints its seed
 
+pub mod files;
 pub mod history;
 pub mod http;
 pub mod oracle;
+pub mod preload;
 pub mod random;
 pub mod server;
 pub mod wire;
