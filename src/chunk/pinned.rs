@@ -42,6 +42,14 @@ fn whole(count: usize, of: impl Fn(i64, u64) -> i64) -> Vec<f64> {
     noise(count).zip(0..).map(|(noise, at)| of(at, noise) as f64).collect()
 }
 
+fn random_walk(count: usize) -> Vec<f64> {
+    let walk = noise(count).scan(0, |at, noise| {
+        *at += (noise % 201) as i64 - 100;
+        Some(*at as f64)
+    });
+    walk.collect()
+}
+
 fn any_bits(noise: u64) -> f64 {
     f64::from_bits(noise.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
@@ -59,10 +67,10 @@ fn cases() -> Vec<(&'static str, Column)> {
     (odd[5], odd[6], odd[7]) = (f64::INFINITY, -0.0, f64::from_bits(0x7ff8_0000_0000_1234));
     let counters = |bucket: i64| whole(200, move |at, noise| at * bucket + (noise as i64 % 5) * bucket);
     vec![
-        ("decimal constant", Column::Floats(whole(10, |_, _| 42), Fresh)),
+        ("decimal constant", Column::Floats(whole(10, |_, _| 43), Fresh)),
         ("decimal steps", Column::Floats(whole(100, |at, _| 7 + at * 15), Fresh)),
         ("decimal offsets", Column::Floats(whole(100, |_, noise| (noise % 50) as i64), Fresh)),
-        ("decimal deltas", Column::Floats(whole(130, |at, noise| at * 1000 + (noise % 90) as i64), Fresh)),
+        ("decimal deltas", Column::Floats(random_walk(130), Fresh)),
         ("decimal deltas of deltas", Column::Floats(whole(130, |at, _| at * at * 3), Fresh)),
         ("decimal binned", Column::Floats(whole(500, |_, n| if n % 9 == 0 { n as i64 } else { 3 }), Merged)),
         ("decimal runs", Column::Floats(whole(900, |at, _| (at / 90) * (at / 90) * 7919), Merged)),
