@@ -221,9 +221,16 @@ fn one_recording_at_a_time_and_who_leaves_makes_room() {
     let client = server.client();
     let status = || client.get("/debug/pprof/profile?seconds=1").unwrap().status;
 
-    let mut first = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
-    first.write_all(b"GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert!(eventually(Duration::from_secs(30), || status() == 503), "the first records");
+    let mut first = None;
+    let records = || {
+        // One that came second was refused, and comes again.
+        let mut asking = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        asking.write_all(b"GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        first = Some(asking);
+        std::thread::sleep(Duration::from_millis(200));
+        status() == 503
+    };
+    assert!(eventually(Duration::from_secs(60), records), "the first records");
     let busy = client.get("/debug/pprof/profile?seconds=1").unwrap();
     assert!(busy.text().contains("another CPU profile"), "{}", busy.text());
     drop(first);
