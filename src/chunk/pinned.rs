@@ -68,9 +68,11 @@ fn cases() -> Vec<(&'static str, Column)> {
     let counters = |bucket: i64| whole(200, move |at, noise| at * bucket + (noise as i64 % 5) * bucket);
     vec![
         ("decimal constant", Column::Floats(whole(10, |_, _| 43), Fresh)),
+        ("decimal shifted constant", Column::Floats(whole(10, |_, _| 42), Fresh)),
         ("decimal steps", Column::Floats(whole(100, |at, _| 7 + at * 15), Fresh)),
         ("decimal offsets", Column::Floats(whole(100, |_, noise| (noise % 50) as i64), Fresh)),
         ("decimal deltas", Column::Floats(random_walk(130), Fresh)),
+        ("decimal counter", Column::Floats(whole(130, |at, noise| at * 1000 + (noise % 90) as i64), Fresh)),
         ("decimal deltas of deltas", Column::Floats(whole(130, |at, _| at * at * 3), Fresh)),
         ("decimal binned", Column::Floats(whole(500, |_, n| if n % 9 == 0 { n as i64 } else { 3 }), Merged)),
         ("decimal runs", Column::Floats(whole(900, |at, _| (at / 90) * (at / 90) * 7919), Merged)),
