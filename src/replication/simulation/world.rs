@@ -1,7 +1,7 @@
 //! The simulated world: replicas, clients, one bucket, and everything that goes wrong.
 //!
-//! Owns the order of events; what happens is in the modules below. A request takes time, may land late, twice or never, and its answer may be lost; a
-//! replica may crash, lose its disk, sleep, or have clocks that are wrong. The replicas are the product's
+//! Owns the order of events; what happens is in the modules below. A request takes time, may land late,
+//! twice or never, and its answer may be lost; a replica may crash, lose its disk, sleep, or have clocks that are wrong. The replicas are the product's
 //! own state machines.
 
 mod audits;

@@ -13,13 +13,13 @@ use crate::replication::writer::RequestId;
 use super::{Asked, What, World};
 
 impl World {
-    pub(super) fn awake(&mut self) -> Option<usize> {
+    fn awake(&mut self) -> Option<usize> {
         let at = self.dice.range(0, self.nodes.len() as u64) as usize;
         let node = &self.nodes[at];
         (node.core.is_some() && node.asleep_until_ms <= self.now_ms).then_some(at)
     }
 
-    pub(super) fn request(&mut self) -> RequestId {
+    fn request(&mut self) -> RequestId {
         self.next_request += 1;
         RequestId(self.next_request)
     }
@@ -45,7 +45,7 @@ impl World {
         self.handle(at, Event::Write { request, bytes: 10 })
     }
 
-    pub(super) fn place(&mut self) -> Place {
+    fn place(&mut self) -> Place {
         const GRID_MS: i64 = 10_000;
         let back_ms = if self.dice.permille(100) { 800_000 } else { 120_000 };
         let at_ms = self.wall_ms() - self.dice.range(0, back_ms) as i64;

@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    pub(super) fn bring_forward(&mut self, at: usize, until_ms: u64) {
+    fn bring_forward(&mut self, at: usize, until_ms: u64) {
         let now_ms = self.now_ms;
         let queue = std::mem::take(&mut self.queue);
         let moved = queue.into_iter().map(|Reverse(mut scheduled)| {

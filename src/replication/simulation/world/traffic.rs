@@ -47,7 +47,7 @@ impl World {
 
     /// Disturbances at the worst moment: a machine is suspended in the middle of a write, or its writes
     /// reach the bucket long after it gave them up.
-    pub(super) fn aim(&mut self, at: usize, request: &Request) {
+    fn aim(&mut self, at: usize, request: &Request) {
         let Request::Put { name, .. } = request else {
             return;
         };
@@ -68,7 +68,7 @@ impl World {
         }
     }
 
-    pub(super) fn fault_permille(&self) -> u64 {
+    fn fault_permille(&self) -> u64 {
         if self.healed { 0 } else { self.scenario.fault_permille }
     }
 
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// What somebody may still need is not deleted: a block that a replica reads by a fresh view.
-    pub(super) fn check_delete(&mut self, name: &ObjectName) -> Result<(), String> {
+    fn check_delete(&mut self, name: &ObjectName) -> Result<(), String> {
         if !self.bucket.objects.contains_key(&name.to_string()) {
             return Ok(());
         }
