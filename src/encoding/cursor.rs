@@ -61,6 +61,10 @@ impl<'a> Cursor<'a> {
         self.take_array::<1>().map(|[byte]| byte)
     }
 
+    pub fn u32_le(&mut self) -> Result<u32, Malformed> {
+        self.take_array().map(u32::from_le_bytes)
+    }
+
     pub fn u64_le(&mut self) -> Result<u64, Malformed> {
         self.take_array().map(u64::from_le_bytes)
     }

@@ -15,7 +15,8 @@ pub struct Filtered<T> {
     pub deletions: Vec<(TombstoneId, Selection)>,
 }
 
-/// Blocks to make. The answer has one block per window, none where nothing is left.
+/// Blocks to make. The answer has a block per window, several where one would take too much memory, and none
+/// where nothing is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Build {
     /// All that the local store holds of these segments in the partition.

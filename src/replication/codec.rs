@@ -21,7 +21,7 @@ use super::segment_set::SegmentSet;
 
 const MAGIC: [u8; 8] = *b"onggiCAT";
 /// The version that this code writes, and the only one it reads.
-const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 1;
 const HEADER_BYTES: usize = 11;
 const CHECKSUM_BYTES: usize = 4;
 

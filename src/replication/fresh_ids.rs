@@ -2,7 +2,7 @@
 //!
 //! Owns how randomness becomes names. The seed is drawn from the system's random source at process start,
 //! or given by a simulation. The upper bits are the time, so that a listing shows age to people; nothing
-//! reads the time back.
+//! that protects data reads the time back.
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -39,6 +39,17 @@ impl FreshIds {
         ((wall_ms as u128) << 80) | (self.draw() >> 48)
     }
 
+    /// The time in the name of a block, record or tombstone, by the clock of whoever made it: for people.
+    pub fn time_ms(object: u128) -> i64 {
+        (object >> 80) as i64
+    }
+
+    /// The time in the name of a log, to the second.
+    pub fn log_time_ms(log: LogId) -> i64 {
+        let [a, b, c, d, ..] = log.0;
+        i64::from(u32::from_be_bytes([a, b, c, d])) * 1000
+    }
+
     /// A number below `limit`, for spreading timers: not uniform to the last bit.
     pub fn below(&mut self, limit: u64) -> u64 {
         (self.draw() as u64) % limit.max(1)
@@ -65,8 +76,8 @@ mod tests {
         let names: HashSet<u128> = (0..1000).map(|_| ids.object(5)).collect();
 
         assert_eq!(names.len(), 1000);
-        assert!(names.iter().all(|name| name >> 80 == 5));
-        assert_eq!(ids.log(9000).0[..4], [0, 0, 0, 9]);
+        assert!(names.iter().all(|name| FreshIds::time_ms(*name) == 5));
+        assert_eq!(FreshIds::log_time_ms(ids.log(9999)), 9000);
         assert_ne!(ids.log(9000), FreshIds::from_seed([8; 32]).log(9000));
         assert_ne!(ids.fork().object(5), ids.fork().object(5));
     }

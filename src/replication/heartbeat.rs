@@ -1,7 +1,9 @@
 //! Heartbeats: who is there, what they wrote, how far they came.
 //!
 //! Owns the only object that is written again and again. Nothing that protects samples reads it: it makes
-//! news travel faster, spreads work, and shows a replica how wrong its clock is.
+//! news travel faster, spreads work, and shows a replica how wrong its clock is, and whether somebody else has its
+//! name. A later version adds fields, which this one passes over. It also carries a *notice*: a text that means
+//! something to those above this core, and nothing here.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +13,20 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::encoding::log_file::LogId;
 
+use super::codec::CodecError;
 use super::names::{NODES, ObjectName, Partition};
 use super::script::{Desk, JobError};
 use super::segment_set::SegmentSet;
+use super::timing::Moment;
 
+/// Of the heartbeat itself.
 const FORMAT_VERSION: u16 = 1;
+/// The format of buckets (see [`super::names::FORMAT`]) that this code reads, and the one that it writes.
+pub const BUCKET_FORMAT: u32 = 1;
 /// Most intervals of a log that a heartbeat tells; the sweep finds the rest.
 const INTERVALS_MAX: usize = 256;
+/// A longer notice is neither sent nor heard.
+pub const NOTICE_BYTES_MAX: usize = 256 << 10;
 
 /// What a replica says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +36,10 @@ pub struct Heartbeat {
     pub log: String,
     /// Inclusive intervals of the sequences that are durable: the latest ones.
     pub written: Vec<(u64, u64)>,
-    /// Where others reach it.
+    /// Where others reach it,
     pub address: String,
+    /// and what they bring to be heard there.
+    pub token: String,
     /// It answers queries.
     pub ready: bool,
     /// It is about to go.
@@ -37,6 +48,20 @@ pub struct Heartbeat {
     pub sent_ms: i64,
     /// For how long something that another wrote has been missing there.
     pub lag_ms: u64,
+    /// What is said beside the protocol; see [`Attention`] for when it is heard.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub notice: String,
+    /// The latest format of buckets that it reads: when all live replicas read a later one, it may be written.
+    #[serde(default = "first_format")]
+    pub reads_format: u32,
+    /// What live replicas wrote before this, by their clocks, is visible there. For people; others pass over it.
+    #[serde(default)]
+    pub applied_through_ms: Option<i64>,
+}
+
+/// What those read who do not say it.
+fn first_format() -> u32 {
+    1
 }
 
 /// A heartbeat of another replica, as it was read.
@@ -49,8 +74,14 @@ pub struct Peer {
 /// What a round of heartbeats found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// By name, without ourselves. Heartbeats that cannot be read are left out.
+    /// When it began.
+    pub began: Moment,
+    /// By name, without ourselves.
     pub peers: BTreeMap<String, Peer>,
+    /// Heartbeats that make no sense here.
+    pub unread: Vec<JobError>,
+    /// What stood under our own name, where another process wrote it; looked at in some rounds only.
+    pub namesake: Option<Peer>,
     /// The bucket's clock when it took our own, minus ours when we sent it.
     pub clock_offset_ms: Option<i64>,
 }
@@ -64,10 +95,14 @@ impl Heartbeat {
             log: log.to_string(),
             written,
             address: address.to_owned(),
+            token: String::new(),
             ready: false,
             leaving: false,
             sent_ms: 0,
             lag_ms: 0,
+            notice: String::new(),
+            reads_format: BUCKET_FORMAT,
+            applied_through_ms: None,
         }
     }
 
@@ -75,29 +110,79 @@ impl Heartbeat {
         serde_json::to_vec(self).expect("numbers and texts always serialize").into()
     }
 
-    fn parse(bytes: &[u8]) -> Option<Peer> {
+    /// The version comes before the rest, which another version may have made otherwise.
+    pub fn parse(bytes: &[u8]) -> Result<Peer, CodecError> {
         /// A longer log's segments would be asked for one by one: such a heartbeat is none of ours.
         const SEGMENTS_MAX: u64 = 1 << 24;
-        let heartbeat: Self = serde_json::from_slice(bytes).ok()?;
-        let log = u128::from_str_radix(&heartbeat.log, 16).ok().filter(|_| heartbeat.log.len() == 32)?;
+        #[derive(Deserialize)]
+        struct Versioned {
+            format: u16,
+        }
+        let damaged = CodecError::Damaged;
+        let Versioned { format } =
+            serde_json::from_slice(bytes).map_err(|_| damaged("it is no heartbeat"))?;
+        if format != FORMAT_VERSION {
+            return Err(CodecError::Version(format));
+        }
+        let mut heartbeat: Self = serde_json::from_slice(bytes)
+            .map_err(|_| damaged("a field of the heartbeat is missing or of another kind"))?;
+        if heartbeat.notice.len() > NOTICE_BYTES_MAX {
+            heartbeat.notice.clear();
+        }
+        let log = u128::from_str_radix(&heartbeat.log, 16).ok().filter(|_| heartbeat.log.len() == 32);
+        let log = log.ok_or(damaged("it names no log"))?;
         let mut written = SegmentSet::default();
         let mut segments = 0u64;
         for (start, end) in &heartbeat.written {
-            segments = segments.saturating_add(end.checked_sub(*start)?.saturating_add(1));
+            let more = end.checked_sub(*start).ok_or(damaged("an interval of it ends before it begins"))?;
+            segments = segments.saturating_add(more.saturating_add(1));
             written.insert_range(LogId(log.to_be_bytes()), *start, *end);
         }
-        let ours = heartbeat.format == FORMAT_VERSION && segments <= SEGMENTS_MAX;
-        ours.then_some(Peer { heartbeat, written })
+        if segments > SEGMENTS_MAX {
+            return Err(damaged("it tells of more segments than a log has"));
+        }
+        Ok(Peer { heartbeat, written })
     }
 }
 
-/// Writes our own heartbeat and reads those of the others.
-pub async fn round(desk: Desk, name: String, heartbeat: Heartbeat) -> Result<Round, JobError> {
+/// Whose notices are heard, and once each: those of heartbeats that were seen to change. One that lies there when
+/// it is seen for the first time may be of a process that ended long ago, and nobody's news.
+#[derive(Debug, Default)]
+pub struct Attention(BTreeMap<String, i64>);
+
+impl Attention {
+    /// The notices of a round that are news, by who said them.
+    pub fn hear(&mut self, round: &Round) -> Vec<(String, String)> {
+        let mut news = Vec::new();
+        for (name, Peer { heartbeat, .. }) in &round.peers {
+            let before = self.0.insert(name.clone(), heartbeat.sent_ms);
+            if before.is_some_and(|before| before != heartbeat.sent_ms) && !heartbeat.notice.is_empty() {
+                news.push((name.clone(), heartbeat.notice.clone()));
+            }
+        }
+        self.0.retain(|name, _| round.peers.contains_key(name));
+        news
+    }
+}
+
+/// Writes our own heartbeat and reads those of the others. Where it is asked for, looks under our own name first:
+/// what stands there is of us, of whoever had the name before, or of somebody who has it, too.
+pub async fn round(
+    desk: Desk,
+    name: String,
+    heartbeat: Heartbeat,
+    looks_for_namesake: bool,
+) -> Result<Round, JobError> {
     let own = ObjectName::Node(name);
+    let mut found = Round { began: desk.now(), ..Round::default() };
+    if looks_for_namesake {
+        let before = desk.get_each(std::slice::from_ref(&own)).await.pop();
+        let before = before.and_then(Result::ok).and_then(|bytes| Heartbeat::parse(&bytes).ok());
+        found.namesake = before.filter(|before| before.heartbeat.log != heartbeat.log);
+    }
     let sent_ms = desk.now().wall_ms;
     let written = desk.put(&own, &heartbeat.to_bytes()).await;
     let entries = desk.list(NODES).await.map_err(|(_, error)| error)?;
-    let mut found = Round::default();
     let mut names = Vec::new();
     for entry in &entries {
         match ObjectName::parse(&entry.key) {
@@ -109,10 +194,13 @@ pub async fn round(desk: Desk, name: String, heartbeat: Heartbeat) -> Result<Rou
         }
     }
     for (name, object) in names.iter().zip(desk.get_each(&names).await) {
-        if let (ObjectName::Node(name), Some(peer)) =
-            (name, object.ok().and_then(|bytes| Heartbeat::parse(&bytes)))
-        {
-            found.peers.insert(name.clone(), peer);
+        // One that did not come is heard of in the next round.
+        let (ObjectName::Node(node), Ok(bytes)) = (name, object) else { continue };
+        match Heartbeat::parse(&bytes) {
+            Ok(peer) => {
+                found.peers.insert(node.clone(), peer);
+            }
+            Err(source) => found.unread.push(JobError::Damaged { name: name.to_string(), source }),
         }
     }
     Ok(found)
@@ -133,12 +221,97 @@ mod tests {
         let heartbeat = Heartbeat::of(LogId([1; 16]), &written, "a:9595");
         let bytes = heartbeat.to_bytes();
 
-        assert_eq!(Heartbeat::parse(&bytes), Some(Peer { heartbeat: heartbeat.clone(), written }));
+        assert_eq!(Heartbeat::parse(&bytes), Ok(Peer { heartbeat: heartbeat.clone(), written }));
         for hostile in [vec![(5, 4)], vec![(0, u64::MAX)], vec![(0, 1 << 23), (0, 1 << 23)]] {
             let hostile = Heartbeat { written: hostile, ..heartbeat.clone() };
-            assert_eq!(Heartbeat::parse(&hostile.to_bytes()), None);
+            assert!(matches!(Heartbeat::parse(&hostile.to_bytes()), Err(CodecError::Damaged(_))));
         }
-        assert_eq!(Heartbeat::parse(b"{}"), None);
+        for nonsense in ["{}", "", "[1]", "{\"format\":1}", "{\"format\":-1}"] {
+            let parsed = Heartbeat::parse(nonsense.as_bytes());
+            assert!(matches!(parsed, Err(CodecError::Damaged(_))), "{nonsense}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn fields_of_a_later_version_are_passed_over_and_what_an_earlier_one_did_not_say_is_format_1() {
+        let heartbeat = Heartbeat::of(LogId([1; 16]), &SegmentSet::default(), "a:9595");
+        let parsed = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
+            let mut json = serde_json::to_value(&heartbeat).expect("a heartbeat is JSON");
+            change(json.as_object_mut().expect("an object"));
+            Heartbeat::parse(json.to_string().as_bytes()).map(|peer| peer.heartbeat)
+        };
+
+        let later = |json: &mut serde_json::Map<_, _>| {
+            json.insert("owns".to_owned(), serde_json::json!([1, 2]));
+            json.insert("reads_format".to_owned(), serde_json::json!(7));
+        };
+        assert_eq!(parsed(&later), Ok(Heartbeat { reads_format: 7, ..heartbeat.clone() }));
+        let earlier = |json: &mut serde_json::Map<_, _>| {
+            json.remove("reads_format").expect("it is said");
+            json.remove("applied_through_ms").expect("it is said");
+        };
+        assert_eq!(parsed(&earlier), Ok(Heartbeat { reads_format: 1, ..heartbeat.clone() }));
+        let other = |json: &mut serde_json::Map<_, _>| {
+            json.clear();
+            json.insert("format".to_owned(), serde_json::json!(2));
+        };
+        assert_eq!(parsed(&other), Err(CodecError::Version(2)));
+    }
+
+    #[test]
+    fn a_notice_travels_along_and_is_bounded() {
+        let written = SegmentSet::default();
+        let of = |notice: String| Heartbeat { notice, ..Heartbeat::of(LogId([1; 16]), &written, "") };
+        let parsed =
+            |heartbeat: &Heartbeat| Heartbeat::parse(&heartbeat.to_bytes()).map(|peer| peer.heartbeat);
+
+        let longest = "x".repeat(NOTICE_BYTES_MAX);
+        for notice in ["", "two \"words\" \u{0}", longest.as_str()] {
+            let heartbeat = of(notice.to_owned());
+            assert_eq!(parsed(&heartbeat), Ok(heartbeat));
+        }
+        let too_long = of("x".repeat(NOTICE_BYTES_MAX + 1));
+        assert_eq!(parsed(&too_long), Ok(of(String::new())), "the rest of the heartbeat counts");
+        assert!(!of(String::new()).to_bytes().windows(6).any(|word| word == b"notice"));
+        // Of a later version, and of one before there were notices.
+        let text = String::from_utf8(of(String::new()).to_bytes().to_vec()).expect("UTF-8");
+        let later = text.replacen('{', r#"{"something":[1,{"else":null}],"#, 1);
+        assert_eq!(Heartbeat::parse(later.as_bytes()).map(|peer| peer.heartbeat), Ok(of(String::new())));
+        let hostile = text.replacen('{', r#"{"notice":["no text"],"#, 1);
+        assert!(matches!(Heartbeat::parse(hostile.as_bytes()), Err(CodecError::Damaged(_))));
+    }
+
+    #[test]
+    fn a_notice_is_heard_once_and_only_of_a_heartbeat_that_moves() {
+        let round = |peers: &[(&str, i64, &str)]| {
+            let peer = |(name, sent_ms, notice): &(&str, i64, &str)| {
+                let written = SegmentSet::default();
+                let mut heartbeat = Heartbeat::of(LogId([0; 16]), &written, "");
+                (heartbeat.sent_ms, heartbeat.notice) = (*sent_ms, (*notice).to_owned());
+                ((*name).to_owned(), Peer { heartbeat, written })
+            };
+            Round { peers: peers.iter().map(peer).collect(), ..Round::default() }
+        };
+        let mut attention = Attention::default();
+        let mut hear = |peers: &[(&str, i64, &str)]| {
+            let news = attention.hear(&round(peers));
+            news.into_iter()
+                .map(|(name, notice)| format!("{name} says {notice}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+
+        assert_eq!(hear(&[("gone", 5, "old"), ("live", 5, "1")]), "");
+        assert_eq!(hear(&[("gone", 5, "old"), ("live", 9, "2")]), "live says 2");
+        assert_eq!(hear(&[("gone", 5, "old"), ("live", 9, "2")]), "");
+        // A clock that was set back is a change, too; silence is none.
+        assert_eq!(hear(&[("gone", 5, "old"), ("live", 7, "3")]), "live says 3");
+        assert_eq!(hear(&[("live", 8, "")]), "");
+        assert_eq!(
+            hear(&[("gone", 6, "old"), ("live", 8, "")]),
+            "",
+            "forgotten, and seen for the first time"
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Owns the choice. Jobs take turns, so that none starves another; whatever the choice is, it is safe, and
 //! so is another replica's that chose the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::included;
 use super::names::{BlockId, Partition};
@@ -33,9 +33,37 @@ pub struct Limits {
     /// Blocks of one window.
     pub merge_blocks_min: usize,
     pub merge_blocks_max: usize,
+    /// Of all of them together: whoever merges has them in memory.
+    pub merge_bytes_max: u64,
     /// Records that no checkpoint includes, which one is worth.
     pub checkpoint_records_min: usize,
     pub retention_ms: Option<i64>,
+}
+
+impl Limits {
+    /// Which blocks of a window become one; `None` where that is not worth it. Those that hold something deleted
+    /// are not clean, and are written again in any case.
+    fn merge_of(
+        &self,
+        mut blocks: Vec<&BlockMeta>,
+        is_clean: impl Fn(&BlockMeta) -> bool,
+    ) -> Option<Vec<BlockMeta>> {
+        // What is large stays: merged with others it would only be divided again.
+        let large_bytes = self.merge_bytes_max / self.merge_blocks_min.max(1) as u64;
+        blocks.retain(|block| block.bytes < large_bytes || !is_clean(block));
+        if blocks.len() < self.merge_blocks_min && blocks.iter().all(|block| is_clean(block)) {
+            return None;
+        }
+        // What deletions wait for comes first, then the smallest.
+        blocks.sort_by_key(|block| (is_clean(block), block.bytes, block.id));
+        let mut bytes = 0_u64;
+        let fits = |(at, block): &(usize, &BlockMeta)| {
+            bytes = bytes.saturating_add(block.bytes);
+            *at == 0 || bytes <= self.merge_bytes_max
+        };
+        let sources = blocks.into_iter().enumerate().take(self.merge_blocks_max).take_while(fits);
+        Some(sources.map(|(_, block)| block.clone()).collect())
+    }
 }
 
 /// One piece of work.
@@ -49,6 +77,19 @@ pub enum Work {
     CollectBlocks(BlocksPlan),
     CollectRecords(Vec<RecordId>),
     CollectDeletions(Vec<TombstoneId>),
+}
+
+impl Work {
+    /// What publishes a record, and of which partition: it is done once for each view.
+    pub fn publishes(&self) -> Option<(&'static str, Partition)> {
+        match self {
+            Self::Cut(plan) => Some((CUT, plan.partition)),
+            Self::Merge(plan) => Some((MERGE, plan.partition)),
+            Self::Retain(plan) => Some((RETAIN, plan.partition)),
+            Self::Checkpoint(_) => Some((CHECKPOINT, 0)),
+            _ => None,
+        }
+    }
 }
 
 /// Kinds of work, in the order of their turns; cuts and merges take turns by partition as well.
@@ -67,21 +108,35 @@ pub struct Facts<'a> {
     pub observations: &'a Observations,
     /// The bucket's clock minus ours; `None` where it is not known.
     pub clock_offset_ms: Option<i64>,
+    /// What this replica has done that the view does not show yet: it would only be done twice.
+    pub done: &'a BTreeSet<(&'static str, Partition)>,
 }
+
+/// Kinds of work on a partition, in [`Facts::done`].
+pub const CUT: &str = "cut";
+pub const MERGE: &str = "merge";
+pub const RETAIN: &str = "retain";
+/// Of all partitions, and noted under the first.
+pub const CHECKPOINT: &str = "checkpoint";
 
 impl Facts<'_> {
     /// The first work that is due, beginning with the kind whose turn it is; `owns` says whether a
     /// partition is this replica's to look after.
     pub fn choose(&self, turn: u64, owns: impl Fn(Partition) -> bool) -> Option<Work> {
         let partition = ((turn / TURNS) % u64::from(self.partitions)) as Partition;
-        let partitions =
-            || (0..self.partitions).map(move |p| (p + partition) % self.partitions).filter(|p| owns(*p));
+        let partitions = |kind: &'static str| {
+            let all = (0..self.partitions).map(|p| (p + partition) % self.partitions);
+            all.filter(move |p| !self.done.contains(&(kind, *p))).filter(|p| owns(*p))
+        };
         let keeper = owns(0);
         (0..TURNS).find_map(|ahead| match (turn + ahead) % TURNS {
-            0 => partitions().find_map(|partition| self.cut(partition)).map(Work::Cut),
-            1 => partitions().find_map(|partition| self.merge(partition)).map(Work::Merge),
-            2 => partitions().find_map(|partition| self.retain(partition)).map(Work::Retain),
-            3 => self.checkpoint().filter(|_| keeper).map(Work::Checkpoint),
+            0 => partitions(CUT).find_map(|partition| self.cut(partition)).map(Work::Cut),
+            1 => partitions(MERGE).find_map(|partition| self.merge(partition)).map(Work::Merge),
+            2 => partitions(RETAIN).find_map(|partition| self.retain(partition)).map(Work::Retain),
+            3 => self
+                .checkpoint()
+                .filter(|_| keeper && !self.done.contains(&(CHECKPOINT, 0)))
+                .map(Work::Checkpoint),
             4 => self.collect_segments().filter(|_| keeper).map(Work::CollectSegments),
             // Nameless blocks are found by looking, so this one is always due when its turn comes.
             5 => (keeper && ahead == 0).then(|| Work::CollectBlocks(self.collect_blocks())),
@@ -106,18 +161,8 @@ impl Facts<'_> {
     }
 
     fn merge(&self, partition: Partition) -> Option<MergePlan> {
-        let mut windows: BTreeMap<i64, Vec<&BlockMeta>> = BTreeMap::new();
-        for block in self.view.fold.live.values().filter(|block| block.id.partition == partition) {
-            windows.entry(block.id.window_ms).or_default().push(block);
-        }
-        let is_due = |blocks: &Vec<&BlockMeta>| {
-            let holds_deleted = |block: &&BlockMeta| !self.view.deletions.of_block(block).is_empty();
-            blocks.len() >= self.limits.merge_blocks_min || blocks.iter().any(holds_deleted)
-        };
-        let mut blocks = windows.into_values().find(is_due)?;
-        // What deletions wait for comes first, then the smallest.
-        blocks.sort_by_key(|block| (self.view.deletions.of_block(block).is_empty(), block.bytes, block.id));
-        let sources = blocks.into_iter().take(self.limits.merge_blocks_max).cloned().collect();
+        let live = self.view.fold.live.values().filter(|block| block.id.partition == partition);
+        let (_, sources) = due_merges(self.view, live, self.limits).next()?;
         Some(MergePlan { partition, sources })
     }
 
@@ -128,8 +173,7 @@ impl Facts<'_> {
         if !trusted && self.rules.keep(Rule::TrustedClock) {
             return None;
         }
-        let kept_ms = self.limits.retention_ms?.saturating_add(self.timing.retention_slack_ms);
-        let oldest_ms = self.now.wall_ms.saturating_sub(kept_ms);
+        let oldest_ms = expired_before_ms(self.now.wall_ms, self.limits.retention_ms?, self.timing);
         let expired = |block: &&BlockMeta| block.id.partition == partition && block.max_ms < oldest_ms;
         let expired: Vec<BlockId> =
             self.view.fold.live.values().filter(expired).map(|block| block.id).collect();
@@ -186,6 +230,182 @@ impl Facts<'_> {
     }
 }
 
+/// Windows of these live blocks that have something to merge, in order, and what of them is merged next.
+pub fn due_merges<'a>(
+    view: &'a View,
+    live: impl Iterator<Item = &'a BlockMeta>,
+    limits: &'a Limits,
+) -> impl Iterator<Item = ((Partition, i64), Vec<BlockMeta>)> {
+    let mut windows: BTreeMap<(Partition, i64), Vec<&BlockMeta>> = BTreeMap::new();
+    for block in live {
+        windows.entry((block.id.partition, block.id.window_ms)).or_default().push(block);
+    }
+    let is_clean = |block: &BlockMeta| view.deletions.of_block(block).is_empty();
+    windows.into_iter().filter_map(move |(window, blocks)| Some((window, limits.merge_of(blocks, is_clean)?)))
+}
+
+/// What lies wholly before this is beyond retention and its slack.
+pub fn expired_before_ms(wall_ms: i64, retention_ms: i64, timing: &Timing) -> i64 {
+    wall_ms.saturating_sub(retention_ms.saturating_add(timing.retention_slack_ms))
+}
+
 fn some<T>(things: Vec<T>) -> Option<Vec<T>> {
     if things.is_empty() { None } else { Some(things) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::catalogue::Fold;
+    use super::super::names::SegmentId;
+    use super::super::reader::Restored;
+    use super::super::tombstone::{Selection, Tombstone};
+    use super::super::view::Deletions;
+    use super::*;
+    use crate::encoding::log_file::LogId;
+
+    const LIMITS: Limits = Limits {
+        cut_segments_min: 3,
+        cut_segments_max: 5,
+        cut_age_ms: 1000,
+        merge_blocks_min: 3,
+        merge_blocks_max: 4,
+        merge_bytes_max: u64::MAX,
+        checkpoint_records_min: 1,
+        retention_ms: None,
+    };
+
+    /// Segments of one log, from the first to the last.
+    fn segments(first: u64, last: u64) -> SegmentSet {
+        (first..=last).map(|sequence| SegmentId { log: LogId([1; 16]), sequence }).collect()
+    }
+
+    fn block(id: u128, window_ms: i64, bytes: u64) -> BlockMeta {
+        let id = BlockId { partition: 0, window_ms, id };
+        BlockMeta { id, bytes, xxh3: 0, min_ms: window_ms, max_ms: window_ms + 9, settled: Vec::new() }
+    }
+
+    fn view(blocks: Vec<BlockMeta>) -> View {
+        let live = blocks.into_iter().map(|block| (block.id, block)).collect();
+        View { fold: Arc::new(Fold { live, ..Fold::default() }), ..View::default() }
+    }
+
+    /// Answers a question about facts at this time.
+    fn asked<T>(now_ms: u64, reader: &LogReader, view: &View, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
+        ask(&Facts {
+            now: Moment { boot_ms: now_ms, wall_ms: 0 },
+            partitions: 1,
+            timing: &Timing::default(),
+            rules: Rules::default(),
+            limits: &LIMITS,
+            reader,
+            view,
+            observations: &Observations::default(),
+            clock_offset_ms: None,
+            done: &BTreeSet::new(),
+        })
+    }
+
+    #[test]
+    fn segments_wait_for_company_or_for_their_age_and_are_cut_a_number_at_a_time() {
+        let check = |held: u64, now_ms: u64, want: Option<SegmentSet>| {
+            let held = segments(1, held);
+            let restored = Restored { applied: held.clone(), held: vec![held.clone()] };
+            let mut reader = LogReader::new(0, 1, restored, Timing::default(), Rules::default());
+            let cut = |reader: &LogReader| asked(now_ms, reader, &View::default(), |facts| facts.cut(0));
+            assert_eq!(cut(&reader), None, "nothing was listed yet");
+            reader.listed(0, held.clone());
+            assert_eq!(cut(&reader).map(|plan| plan.segments), want, "{held:?} at {now_ms}");
+        };
+        check(0, 5000, None);
+        check(2, 999, None);
+        check(2, 1000, Some(segments(1, 2)));
+        check(3, 0, Some(segments(1, 3)));
+        check(5, 0, Some(segments(1, 5)));
+        check(9, 0, Some(segments(1, 5)));
+    }
+
+    #[test]
+    fn what_was_done_and_the_view_does_not_show_yet_is_not_done_again() {
+        let held = segments(1, 4);
+        let restored = Restored { applied: held.clone(), held: vec![held.clone()] };
+        let mut reader = LogReader::new(0, 1, restored, Timing::default(), Rules::default());
+        reader.listed(0, held);
+        let cuts = |done: &BTreeSet<(&'static str, Partition)>| {
+            asked(0, &reader, &View::default(), |facts| {
+                let facts = Facts { done, ..*facts };
+                matches!(facts.choose(0, |_| true), Some(Work::Cut(_)))
+            })
+        };
+
+        assert!(cuts(&BTreeSet::new()) && cuts(&[(CUT, 1), (MERGE, 0)].into()));
+        assert!(!cuts(&[(CUT, 0)].into()));
+    }
+
+    #[test]
+    fn what_no_listing_showed_is_not_cut() {
+        let held = segments(1, 4);
+        let restored = Restored { applied: held.clone(), held: vec![held] };
+        let mut reader = LogReader::new(0, 1, restored, Timing::default(), Rules::default());
+        reader.listed(0, segments(2, 4));
+
+        let cut = asked(0, &reader, &View::default(), |facts| facts.cut(0));
+
+        assert_eq!(cut.map(|plan| plan.segments), Some(segments(2, 4)));
+    }
+
+    #[test]
+    fn blocks_of_a_window_are_merged_when_there_are_enough_the_smallest_first() {
+        let reader = LogReader::new(0, 1, Restored::default(), Timing::default(), Rules::default());
+        let merge = |view: &View| asked(0, &reader, view, |facts| facts.merge(0));
+        let ids = |plan: Option<MergePlan>| {
+            plan.map(|plan| plan.sources.iter().map(|block| block.id.id).collect::<Vec<u128>>())
+        };
+
+        assert_eq!(ids(merge(&view(vec![block(1, 0, 9), block(2, 0, 9), block(3, 10, 9)]))), None);
+        let three = vec![block(1, 0, 9), block(2, 0, 8), block(3, 0, 7), block(4, 10, 1)];
+        assert_eq!(ids(merge(&view(three))), Some(vec![3, 2, 1]));
+        let many = (1..=9).map(|id| block(id, 0, id as u64)).collect();
+        assert_eq!(ids(merge(&view(many))), Some(vec![1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn a_block_that_holds_what_was_deleted_is_merged_alone_and_before_others() {
+        let reader = LogReader::new(0, 1, Restored::default(), Timing::default(), Rules::default());
+        let deletion = TombstoneId(7);
+        let settled = |id, bytes| BlockMeta { settled: vec![deletion], ..block(id, 0, bytes) };
+        let selection = Selection { matchers: bytes::Bytes::new(), start_ms: 0, end_ms: 5 };
+        let tombstone = Arc::new(Tombstone { selection, bound: SegmentSet::default() });
+        let deletions = Arc::new(Deletions { bound: [(deletion, tombstone)].into(), ..Deletions::default() });
+        let merged = |blocks: Vec<BlockMeta>| {
+            let view = View { deletions: Arc::clone(&deletions), ..view(blocks) };
+            let plan = asked(0, &reader, &view, |facts| facts.merge(0));
+            plan.map(|plan| plan.sources.iter().map(|block| block.id.id).collect::<Vec<u128>>())
+        };
+
+        assert_eq!(merged(vec![settled(1, 5)]), None);
+        assert_eq!(merged(vec![block(1, 0, 5)]), Some(vec![1]));
+        let many = vec![settled(1, 1), settled(2, 2), settled(3, 3), settled(4, 4), block(5, 0, 9)];
+        assert_eq!(merged(many), Some(vec![5, 1, 2, 3]));
+    }
+
+    #[test]
+    fn a_merge_takes_the_smallest_within_its_bytes_and_leaves_large_blocks_alone() {
+        let limits = Limits { merge_blocks_min: 4, merge_blocks_max: 6, merge_bytes_max: 400, ..LIMITS };
+        let check = |sizes: &[u64], dirty: &[u128], want: Option<&[u128]>| {
+            let blocks: Vec<BlockMeta> = (1..).zip(sizes).map(|(id, bytes)| block(id, 0, *bytes)).collect();
+            let merged = limits.merge_of(blocks.iter().collect(), |block| !dirty.contains(&block.id.id));
+            let ids = merged.map(|blocks| blocks.iter().map(|block| block.id.id).collect::<Vec<_>>());
+            assert_eq!(ids.as_deref(), want, "{sizes:?} {dirty:?}");
+        };
+        check(&[9, 8, 7], &[], None);
+        check(&[9, 8, 7, 6], &[], Some(&[4, 3, 2, 1]));
+        check(&[9, 8, 100, 7], &[], None);
+        check(&[100; 20], &[], None);
+        check(&[1, 2, 3, 4, 5, 6, 7], &[], Some(&[1, 2, 3, 4, 5, 6]));
+        check(&[99, 99, 99, 99, 99], &[], Some(&[1, 2, 3, 4]));
+        check(&[9, 500], &[2], Some(&[2]));
+        check(&[9, 300], &[2], Some(&[2, 1]));
+    }
 }

@@ -37,7 +37,7 @@ pub mod script;
 pub mod segment;
 pub mod segment_set;
 #[cfg(test)]
-mod simulation;
+pub mod simulation;
 pub mod timing;
 pub mod tombstone;
 pub mod view;

@@ -1,7 +1,8 @@
 //! Names: what stands in the bucket, and how its name is written.
 //!
 //! Owns the layout of keys. No name holds user data, and none but a replica's heartbeat is ever written
-//! with other bytes: a name is made by one process and used once.
+//! with other bytes: a name is made by one process and used once. [`FORMAT`] alone may be made by several, with
+//! the same bytes.
 
 use std::fmt;
 
@@ -15,6 +16,21 @@ pub type Partition = u16;
 pub struct SegmentId {
     pub log: LogId,
     pub sequence: u64,
+}
+
+impl SegmentId {
+    /// `<log>:<sequence>`, as clients hand it on.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (log, sequence) = text.split_once(':')?;
+        let sequence = sequence.parse().ok()?;
+        Some(Self { log: LogId(hex(log)?.to_be_bytes()), sequence })
+    }
+}
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.log, self.sequence)
+    }
 }
 
 /// One immutable run of samples of a partition and a window of time.
@@ -49,6 +65,8 @@ pub enum ObjectName {
     Bound(TombstoneId),
     /// The heartbeat of the replica with this name.
     Node(String),
+    /// What is in the bucket, and who may read it.
+    Format,
 }
 
 pub const SEGMENTS: &str = "wal/";
@@ -56,6 +74,7 @@ pub const BLOCKS: &str = "blk/";
 pub const RECORDS: &str = "cat/";
 pub const TOMBSTONES: &str = "tomb/";
 pub const NODES: &str = "node/";
+pub const FORMAT: &str = "FORMAT";
 
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,6 +93,7 @@ impl fmt::Display for ObjectName {
             Self::Intent(TombstoneId(id)) => write!(f, "{TOMBSTONES}{id:032x}.intent"),
             Self::Bound(TombstoneId(id)) => write!(f, "{TOMBSTONES}{id:032x}.bound"),
             Self::Node(name) => write!(f, "{NODES}{name}.json"),
+            Self::Format => f.write_str(FORMAT),
         }
     }
 }
@@ -82,6 +102,9 @@ impl ObjectName {
     /// The object of this key; `None` for a key that is none of ours, or written in another way than
     /// ours would be.
     pub fn parse(key: &str) -> Option<Self> {
+        if key == FORMAT {
+            return Some(Self::Format);
+        }
         let (folder, rest) = key.split_once('/')?;
         let name = match folder {
             "wal" => {
@@ -169,6 +192,7 @@ mod tests {
         check(ObjectName::Intent(TombstoneId(2)), "tomb/00000000000000000000000000000002.intent");
         check(ObjectName::Bound(TombstoneId(2)), "tomb/00000000000000000000000000000002.bound");
         check(ObjectName::Node("a-1.b".to_owned()), "node/a-1.b.json");
+        check(ObjectName::Format, "FORMAT");
 
         for foreign in [
             "",
@@ -181,6 +205,8 @@ mod tests {
             "cat/003/00000000000000000000000000000001.ckp",
             "node/../x.json",
             "node/.json",
+            "format",
+            "FORMAT/",
             "readme.txt",
         ] {
             assert_eq!(ObjectName::parse(foreign), None, "{foreign}");

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::included;
-use super::names::{BlockId, RecordId, SegmentId, TombstoneId};
+use super::names::{BlockId, Partition, RecordId, SegmentId, TombstoneId};
 use super::record::BlockMeta;
 use super::rules::{Rule, Rules};
 use super::segment_set::SegmentSet;
@@ -53,6 +53,10 @@ pub struct Observations {
     nameless: Since<BlockId>,
     open: Since<TombstoneId>,
     done: Since<TombstoneId>,
+    /// Windows whose merge is due.
+    due_merges: Since<(Partition, i64)>,
+    /// Blocks in them.
+    blocks_due: usize,
     /// Blocks that were seen whole in the bucket.
     seen: BTreeSet<BlockId>,
 }
@@ -74,6 +78,36 @@ impl Observations {
             self.covered.note(now_ms, covered.iter().collect::<Vec<_>>());
             self.done.note(now_ms, done(view, listed));
         }
+    }
+
+    /// These are all windows whose merge is due, and so many blocks are in each.
+    pub fn note_due_merges(
+        &mut self,
+        now_ms: u64,
+        windows: impl IntoIterator<Item = ((Partition, i64), usize)>,
+    ) {
+        let mut blocks_due = 0;
+        let counted = windows.into_iter().map(|(window, blocks)| {
+            blocks_due += blocks;
+            window
+        });
+        self.due_merges.note(now_ms, counted);
+        self.blocks_due = blocks_due;
+    }
+
+    /// Since when the merge has been due that has waited longest.
+    pub fn oldest_due_merge_since_ms(&self) -> Option<u64> {
+        self.due_merges.since_ms.values().min().copied()
+    }
+
+    /// Blocks that wait for a merge.
+    pub fn blocks_due(&self) -> usize {
+        self.blocks_due
+    }
+
+    /// Blocks that no record names, as they were seen last.
+    pub fn nameless(&self) -> usize {
+        self.nameless.since_ms.len()
     }
 
     pub fn collected(&mut self, now_ms: u64, seen: BTreeSet<BlockId>, nameless: Option<BTreeSet<BlockId>>) {

@@ -32,6 +32,8 @@ pub enum ReaderAction {
     Apply {
         segment: SegmentId,
         frames: Vec<PartitionFrame>,
+        /// All of the segment, for a store that keeps it as it is.
+        object: Bytes,
     },
     /// The local samples of these segments are in blocks: the partition need not keep them.
     Release {
@@ -125,6 +127,11 @@ impl LogReader {
         self.held_since.get(&segment).copied()
     }
 
+    /// When the first of the held segments was applied, or the process started.
+    pub fn oldest_held_since_ms(&self) -> Option<u64> {
+        self.held_since.values().min().copied()
+    }
+
     pub fn listing(&self) -> Option<&Listing> {
         self.listing.as_ref()
     }
@@ -172,6 +179,9 @@ impl LogReader {
             wanted.missing_ms.is_some_and(|at| at < started_ms) && !segments.contains(segment)
         };
         self.wanted.retain(|segment, wanted| wanted.in_flight || !is_gone(*segment, wanted));
+        // What nobody waits for any more stands in nobody's way.
+        let wanted = &self.wanted;
+        self.quarantined.retain(|segment| wanted.contains_key(segment));
         self.note_gone_logs(started_ms, &segments);
         self.listing = Some(Listing { started_ms, segments });
         actions
@@ -244,7 +254,7 @@ impl LogReader {
     /// A segment that this process wrote itself.
     pub fn written(&mut self, now_ms: u64, segment: SegmentId, object: &Bytes) -> Vec<ReaderAction> {
         match segment::read(segment, object) {
-            Ok(frames) => self.apply(now_ms, segment, frames),
+            Ok(frames) => self.apply(now_ms, segment, frames, object.clone()),
             Err(error) => vec![ReaderAction::Quarantine { segment, why: error.to_string() }],
         }
     }
@@ -268,8 +278,8 @@ impl LogReader {
         wanted.next_ms = now_ms + self.timing.backoff_ms(wanted.failures);
         match outcome {
             Ok(object) => match segment::read(segment, &object) {
-                Ok(frames) => self.apply(now_ms, segment, frames),
-                Err(error) => self.damaged(now_ms, segment, &error),
+                Ok(frames) => self.apply(now_ms, segment, frames, object),
+                Err(error) => self.damaged(now_ms, segment, object, &error),
             },
             Err(BucketError::NotFound) => {
                 // Never taken for empty: the catalogue must cover it, or it is asked for again (T2).
@@ -285,7 +295,13 @@ impl LogReader {
         }
     }
 
-    fn apply(&mut self, now_ms: u64, segment: SegmentId, frames: Vec<PartitionFrame>) -> Vec<ReaderAction> {
+    fn apply(
+        &mut self,
+        now_ms: u64,
+        segment: SegmentId,
+        frames: Vec<PartitionFrame>,
+        object: Bytes,
+    ) -> Vec<ReaderAction> {
         self.wanted.remove(&segment);
         self.quarantined.remove(&segment);
         if self.applied.contains(segment) {
@@ -301,12 +317,18 @@ impl LogReader {
             held.insert(segment);
         }
         self.held_since.insert(segment, now_ms);
-        vec![ReaderAction::Apply { segment, frames }]
+        vec![ReaderAction::Apply { segment, frames, object }]
     }
 
-    fn damaged(&mut self, now_ms: u64, segment: SegmentId, error: &SegmentError) -> Vec<ReaderAction> {
+    fn damaged(
+        &mut self,
+        now_ms: u64,
+        segment: SegmentId,
+        object: Bytes,
+        error: &SegmentError,
+    ) -> Vec<ReaderAction> {
         if !self.rules.keep(Rule::DamagedIsNotApplied) {
-            return self.apply(now_ms, segment, Vec::new());
+            return self.apply(now_ms, segment, Vec::new(), object);
         }
         let wanted = self.wanted.entry(segment).or_default();
         wanted.damaged_reads += 1;
@@ -384,7 +406,10 @@ mod tests {
         reader.announce(&segments_of([(1, 1), (1, 2)]));
         assert_eq!(reader.tick(0), [ReaderAction::Fetch(id(1)), ReaderAction::Fetch(id(2))]);
 
-        assert!(matches!(reader.fetched(1, id(2), Ok(object(2)))[..], [ReaderAction::Apply { .. }]));
+        match &reader.fetched(1, id(2), Ok(object(2)))[..] {
+            [ReaderAction::Apply { object: whole, .. }] => assert_eq!(*whole, object(2)),
+            other => panic!("{other:?}"),
+        }
         reader.announce(&segments_of([(1, 2)]));
         assert!(!reader.accounts_for(id(1)), "the highest sequence says nothing about lower ones");
         assert!(matches!(reader.fetched(1, id(1), Ok(object(1)))[..], [ReaderAction::Apply { .. }]));
@@ -428,6 +453,47 @@ mod tests {
         reader.tick(later_ms);
         assert!(matches!(reader.fetched(later_ms, id(1), Ok(object(1)))[..], [ReaderAction::Apply { .. }]));
         assert!(reader.quarantined().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_segment_that_somebody_removed_is_asked_for_no_more() {
+        let mut reader = reader();
+        reader.announce(&segments_of([(1, 1)]));
+        for now_ms in 0..3 {
+            reader.tick(now_ms);
+            reader.fetched(now_ms, id(1), Ok(object(2)));
+        }
+        assert_eq!(reader.quarantined().len(), 1);
+
+        let again_ms = reader.wakeup_ms().expect("it is tried again");
+        reader.tick(again_ms);
+        reader.fetched(again_ms, id(1), Err(BucketError::NotFound));
+        assert_eq!(reader.quarantined().len(), 1, "one answer is not enough");
+        reader.listed(again_ms + 1, SegmentSet::default());
+
+        assert!(reader.quarantined().is_empty());
+        assert_eq!(reader.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_quarantined_segment_that_is_given_up_is_waited_for_no_more() {
+        let mut reader = reader();
+        reader.announce(&segments_of([(1, 1)]));
+        for _ in 0..DAMAGED_READS_MAX {
+            reader.tick(0);
+            reader.fetched(0, id(1), Ok(object(2)));
+        }
+        reader.tick(u64::MAX);
+        let half = fold([segments_of([(1, 1)]), SegmentSet::default()]);
+        assert_eq!(reader.refreshed(1, &half), []);
+        assert_eq!((reader.quarantined().len(), reader.outstanding()), (1, 1), "half of it is not enough");
+
+        let released = reader.refreshed(2, &fold([segments_of([(1, 1)]), segments_of([(1, 1)])]));
+
+        assert_eq!(released, [], "nothing of it was held");
+        assert!(reader.accounts_for(id(1)) && reader.quarantined().is_empty());
+        assert_eq!(reader.fetched(3, id(1), Ok(object(2))), [], "the fetch that was under way");
+        assert_eq!(reader.outstanding(), 0);
     }
 
     #[test]

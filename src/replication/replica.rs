@@ -2,22 +2,26 @@
 //!
 //! Owns the composition: who gets which answer, when sweeps, refreshes, heartbeats and maintenance begin, and
 //! what is told to whom. All decisions are in the parts. Time is in every event, randomness is in the
-//! seed: the same events give the same actions.
+//! seed: the same events give the same actions. What it says of its work is in [`figures`].
+
+pub mod figures;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::encoding::log_file::LogId;
+
 use super::bucket::{Answer, BucketError, Request};
 use super::build::{Build, NewBlock};
-use super::catalogue::Fold;
+use super::catalogue::{Fold, Records};
 use super::fresh_ids::FreshIds;
-use super::freshness::Freshness;
-use super::heartbeat::{self, Heartbeat, Round};
+use super::freshness::{Freshness, Peer};
+use super::heartbeat::{self, Attention, Heartbeat, NOTICE_BYTES_MAX, Round};
 use super::jobs::collect::{self, Collected};
 use super::jobs::{Job, checkpoint, cut, deletion, merge, retain};
-use super::maintenance::{Facts, Limits, Work};
+use super::maintenance::{self, Facts, Limits, Work, due_merges};
 use super::names::{ObjectName, Partition, SEGMENTS, SegmentId, TombstoneId};
 use super::observations::Observations;
 use super::reader::{Listing, LogReader, ReaderAction, Restored};
@@ -28,22 +32,26 @@ use super::segment::PartitionFrame;
 use super::segment_set::SegmentSet;
 use super::timing::{Moment, Timing};
 use super::tombstone::Selection;
-use super::view::{View, names_of, refresh};
+use super::view::{BrokenOff, View, names_of, refresh_again};
 use super::writer::{LogWriter, RequestId, WriterAction};
+use figures::{JOBS, JobFigures};
 
 /// What a replica is told at its start.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Of this replica; see [`super::names::is_node_name`].
     pub name: String,
-    /// Where others reach it.
+    /// Where others reach it, and what they bring to be heard there.
     pub address: String,
+    pub token: String,
     pub partitions: Partition,
     pub flush_bytes: u64,
     pub timing: Timing,
     pub limits: Limits,
     /// Leave partitions to their owners. Without it everybody does everything, which is as safe.
     pub respect_owners: bool,
+    /// Begin no maintenance: the bucket takes nothing from this process.
+    pub observes: bool,
     pub rules: Rules,
 }
 
@@ -88,7 +96,7 @@ pub enum Event {
         request: RequestId,
         consistency: Consistency,
     },
-    /// Send what is open; [`Action::Closed`] follows when every request was answered.
+    /// Send what is open and say good-bye; [`Action::Closed`] follows when every request was answered.
     Close,
 }
 
@@ -109,6 +117,8 @@ pub enum Action {
     Apply {
         segment: SegmentId,
         frames: Vec<PartitionFrame>,
+        /// All of the segment, for a store that keeps it as it is.
+        object: Bytes,
     },
     /// These segments' samples of the partition are in blocks.
     Release {
@@ -117,6 +127,11 @@ pub enum Action {
     },
     /// Tell the other replicas.
     Hint(SegmentId),
+    /// Another replica has said this in its heartbeat.
+    Notice {
+        from: String,
+        notice: String,
+    },
     /// The request is durable, at this position.
     Acknowledge {
         request: RequestId,
@@ -162,15 +177,54 @@ pub enum Readiness {
     Closing,
 }
 
+impl Readiness {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting { .. } => "starting",
+            Self::Ready => "ready",
+            Self::Lagging => "lagging",
+            Self::Closing => "closing",
+        }
+    }
+}
+
 /// A replica behind its peers by more than this is not ready.
 const LAG_MAX_MS: u64 = 30_000;
+/// A bucket that did not answer so many looks in a row is away.
+const AWAY_LOOKS_MIN: u32 = 2;
+/// In one of so many rounds of heartbeats a replica looks whether another has its name.
+const NAMESAKE_ROUNDS: u64 = 6;
+
+/// Another live process with this replica's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namesake {
+    pub log: String,
+    pub address: String,
+    sent_ms: i64,
+    /// How often it wrote again under our name though we had in between. Who had the name before us does not, or
+    /// once: a write of his may land late.
+    renewals: u32,
+}
 
 enum Finished {
     Swept(Result<Listing, JobError>),
-    Refreshed(Box<Result<View, JobError>>),
+    Refreshed(Box<Result<View, BrokenOff>>),
     Heard(Result<Round, JobError>),
     Deleted(RequestId, Result<TombstoneId, JobError>),
     Worked(&'static str, Result<Collected, JobError>),
+}
+
+impl Finished {
+    /// What was done, and whether it was.
+    fn outcome(&self) -> (&'static str, bool) {
+        match self {
+            Self::Swept(swept) => ("sweep", swept.is_ok()),
+            Self::Refreshed(refreshed) => ("refresh", refreshed.is_ok()),
+            Self::Heard(heard) => ("heartbeat", heard.is_ok()),
+            Self::Deleted(_, deleted) => ("delete", deleted.is_ok()),
+            Self::Worked(job, worked) => (*job, worked.is_ok()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +236,7 @@ enum Owner {
 
 struct Running {
     began: Turn,
+    began_ms: u64,
     kind: Kind,
     script: Script<Finished>,
 }
@@ -208,10 +263,15 @@ pub struct Replica {
     observations: Observations,
     view: Option<Arc<View>>,
     clock_offset_ms: Option<i64>,
+    /// What the next heartbeat says beside the protocol.
+    notice: String,
+    attention: Attention,
     /// What the first listing showed, until all of it is accounted for.
     startup: Option<SegmentSet>,
     started: bool,
     closing: bool,
+    /// The heartbeat that says so has begun.
+    leaving: bool,
     scripts: BTreeMap<u64, Running>,
     questions: BTreeMap<Ticket, Owner>,
     next_ticket: u64,
@@ -221,11 +281,24 @@ pub struct Replica {
     heartbeat_due_ms: u64,
     work_due_ms: u64,
     work_turn: u64,
+    /// Records that a refresh has read which was broken off.
+    read_before: Records,
+    /// Work that has begun and will publish a record,
+    working: Option<(&'static str, Partition)>,
+    /// and such as was done, and when: a view that began earlier does not show it.
+    worked: BTreeMap<(&'static str, Partition), Turn>,
     /// What of our own log was durable when the sweep that is under way began: what it does not list of that
     /// was collected, and is not announced any more.
     written_at_sweep: SegmentSet,
     /// After a failure, what reads wait for does not begin before this.
     wanted_not_before_ms: u64,
+    /// When the bucket last answered a look at it, and how many it has not answered since.
+    answered: Moment,
+    looks_failed: u32,
+    /// Rounds of heartbeats.
+    beats: u64,
+    namesake: Option<Namesake>,
+    jobs: BTreeMap<&'static str, JobFigures>,
     actions: Vec<Action>,
 }
 
@@ -240,7 +313,8 @@ impl Replica {
             log_ids = FreshIds::from_seed(seed);
         }
         let log = log_ids.log(if rules.keep(Rule::FreshLog) { now.wall_ms } else { 0 });
-        let work_due_ms = now.boot_ms + ids.below(timing.maintenance_ms);
+        let first_work_ms = now.boot_ms + ids.below(timing.maintenance_ms);
+        let work_due_ms = if options.observes { u64::MAX } else { first_work_ms };
         Self {
             writer: LogWriter::new(log, options.flush_bytes, timing, rules),
             reader: LogReader::new(now.boot_ms, partitions, restored, timing, rules),
@@ -249,9 +323,12 @@ impl Replica {
             observations: Observations::new(rules),
             view: None,
             clock_offset_ms: None,
+            notice: String::new(),
+            attention: Attention::default(),
             startup: None,
             started: false,
             closing: false,
+            leaving: false,
             scripts: BTreeMap::new(),
             questions: BTreeMap::new(),
             next_ticket: 0,
@@ -261,8 +338,16 @@ impl Replica {
             heartbeat_due_ms: now.boot_ms,
             work_due_ms,
             work_turn: ids.below(64),
+            read_before: Records::new(),
+            working: None,
+            worked: BTreeMap::new(),
             wanted_not_before_ms: 0,
             written_at_sweep: SegmentSet::default(),
+            answered: now,
+            looks_failed: 0,
+            beats: 0,
+            namesake: None,
+            jobs: JOBS.map(|job| (job, JobFigures::default())).into(),
             actions: Vec::new(),
             turn: Turn(0),
             options,
@@ -291,13 +376,33 @@ impl Replica {
         }
         let heartbeat_ms = self.options.timing.heartbeat_ms;
         let lags = self.freshness.lags_alone(self.now.boot_ms, heartbeat_ms, LAG_MAX_MS);
-        if lags { Readiness::Lagging } else { Readiness::Ready }
+        // While the bucket is away nobody comes forward, and nobody hears that the others do not.
+        if lags && self.bucket_away_since_ms().is_none() { Readiness::Lagging } else { Readiness::Ready }
     }
 
     /// What was written before this, by its writers' clocks, is visible here; `None` where that is not known.
     pub fn applied_through_ms(&self) -> Option<i64> {
-        let Moment { boot_ms, wall_ms } = self.now;
-        self.freshness.applied_through_ms(boot_ms, wall_ms, self.options.timing.heartbeat_ms)
+        self.freshness.applied_through_ms(self.now.boot_ms, self.options.timing.heartbeat_ms)
+    }
+
+    /// For how long something that another replica wrote has been missing here.
+    pub fn lag_ms(&self) -> u64 {
+        self.freshness.lag_ms(self.now.boot_ms, self.options.timing.heartbeat_ms)
+    }
+
+    /// Since when the bucket has not answered, by our own wall clock; `None` while it does.
+    pub fn bucket_away_since_ms(&self) -> Option<i64> {
+        (self.looks_failed >= AWAY_LOOKS_MIN).then_some(self.answered.wall_ms)
+    }
+
+    /// Another live process that has our name.
+    pub fn namesake(&self) -> Option<&Namesake> {
+        self.namesake.as_ref().filter(|namesake| namesake.renewals > 1)
+    }
+
+    /// The replicas that are live, without this one.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.freshness.reachable(self.now.boot_ms, self.options.timing.heartbeat_ms)
     }
 
     /// The bucket as it was last read.
@@ -308,6 +413,32 @@ impl Replica {
     /// Segments that cannot be read: answers are not complete without them.
     pub fn quarantined(&self) -> impl Iterator<Item = SegmentId> {
         self.reader.quarantined().iter().copied()
+    }
+
+    /// The log that this process writes.
+    pub fn log(&self) -> LogId {
+        self.writer.log()
+    }
+
+    /// Segments that are known and not accounted for.
+    pub fn outstanding(&self) -> usize {
+        self.reader.outstanding()
+    }
+
+    /// The bucket's clock minus ours; `None` where it is not known.
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        self.clock_offset_ms
+    }
+
+    /// Whether the next event sends a heartbeat: [`Self::say`] is for that one.
+    pub fn is_heartbeat_due(&self, now_ms: u64) -> bool {
+        now_ms >= self.heartbeat_due_ms && self.is_free(Kind::Heartbeat)
+    }
+
+    /// What the next heartbeat says beside the protocol, to be heard as [`Action::Notice`]; nothing, where it is too
+    /// long.
+    pub fn say(&mut self, notice: String) {
+        self.notice = if notice.len() <= NOTICE_BYTES_MAX { notice } else { String::new() };
     }
 
     /// When the replica wants [`Event::Tick`].
@@ -387,9 +518,20 @@ impl Replica {
         }
         // What a read waits for next begins now, not with the next event.
         self.begin_wanted();
-        if self.closing && self.writer.is_settled() {
-            self.actions.push(Action::Closed);
+        if self.closing && self.writer.is_settled() && self.is_free(Kind::Heartbeat) {
+            self.leave();
         }
+    }
+
+    /// Peers need not wait for us any more: a last heartbeat tells them, and which segments there are. It may
+    /// be lost; then they notice that we are silent.
+    fn leave(&mut self) {
+        if self.leaving {
+            return self.actions.push(Action::Closed);
+        }
+        self.leaving = true;
+        self.heartbeat_due_ms = self.now.boot_ms;
+        self.begin_due();
     }
 
     fn begin_due(&mut self) {
@@ -403,16 +545,21 @@ impl Replica {
         if now_ms >= self.refresh_due_ms && self.is_free(Kind::Refresh) {
             self.refresh_due_ms = now_ms + timing.refresh_ms;
             let before = self.view.clone().unwrap_or_default();
+            let read_before = std::mem::take(&mut self.read_before);
             let (partitions, rules) = (self.options.partitions, self.options.rules);
             self.begin(Kind::Refresh, move |desk| async move {
-                Finished::Refreshed(Box::new(refresh(desk, before, partitions, rules).await))
+                let refreshed = refresh_again(desk, before, read_before, partitions, rules).await;
+                Finished::Refreshed(Box::new(refreshed))
             });
         }
-        if now_ms >= self.heartbeat_due_ms && self.is_free(Kind::Heartbeat) {
+        if self.is_heartbeat_due(now_ms) {
             self.heartbeat_due_ms = now_ms + timing.heartbeat_ms;
             let (name, heartbeat) = (self.options.name.clone(), self.heartbeat());
+            // One that was found is looked for again at once: it may be gone.
+            let looks = self.namesake.is_some() || self.beats.is_multiple_of(NAMESAKE_ROUNDS);
+            self.beats += 1;
             self.begin(Kind::Heartbeat, move |desk| async move {
-                Finished::Heard(heartbeat::round(desk, name, heartbeat).await)
+                Finished::Heard(heartbeat::round(desk, name, heartbeat, looks).await)
             });
         }
         if now_ms >= self.work_due_ms && self.is_free(Kind::Work) {
@@ -439,12 +586,16 @@ impl Replica {
         !self.scripts.values().any(|running| running.kind == kind)
     }
 
-    fn heartbeat(&self) -> Heartbeat {
+    fn heartbeat(&mut self) -> Heartbeat {
         let mut heartbeat = Heartbeat::of(self.writer.log(), self.writer.written(), &self.options.address);
+        heartbeat.token.clone_from(&self.options.token);
+        // Said once: a later heartbeat would make it look younger than it is.
+        heartbeat.notice = std::mem::take(&mut self.notice);
         heartbeat.ready = self.readiness() == Readiness::Ready;
         heartbeat.leaving = self.closing;
         heartbeat.sent_ms = self.now.wall_ms;
-        heartbeat.lag_ms = self.freshness.lag_ms(self.now.boot_ms, self.options.timing.heartbeat_ms);
+        heartbeat.lag_ms = self.lag_ms();
+        heartbeat.applied_through_ms = self.applied_through_ms();
         heartbeat
     }
 
@@ -454,6 +605,7 @@ impl Replica {
         };
         let turn = self.work_turn;
         self.work_turn += 1;
+        let done = self.worked.keys().copied().collect();
         let facts = Facts {
             now: self.now,
             partitions: self.options.partitions,
@@ -464,23 +616,30 @@ impl Replica {
             view: &view,
             observations: &self.observations,
             clock_offset_ms: self.clock_offset_ms,
+            done: &done,
         };
         let Some(work) = facts.choose(turn, |partition| self.owns(partition)) else {
             return;
         };
+        self.working = work.publishes();
         let listed_ms = self.reader.listing().map_or(u64::MAX, |listing| listing.started_ms);
         let job = self.job(view, listed_ms);
         self.begin(Kind::Work, move |desk| async move {
             let nothing = |outcome: Result<(), JobError>| outcome.map(|()| Collected::default());
             match work {
-                Work::Cut(plan) => Finished::Worked("cut", nothing(cut::cut(desk, job, plan).await)),
-                Work::Merge(plan) => Finished::Worked("merge", nothing(merge::merge(desk, job, plan).await)),
+                Work::Cut(plan) => {
+                    Finished::Worked(maintenance::CUT, nothing(cut::cut(desk, job, plan).await))
+                }
+                Work::Merge(plan) => {
+                    Finished::Worked(maintenance::MERGE, nothing(merge::merge(desk, job, plan).await))
+                }
                 Work::Retain(plan) => {
-                    Finished::Worked("retain", nothing(retain::retain(desk, job, plan).await))
+                    Finished::Worked(maintenance::RETAIN, nothing(retain::retain(desk, job, plan).await))
                 }
-                Work::Checkpoint(plan) => {
-                    Finished::Worked("checkpoint", nothing(checkpoint::checkpoint(desk, job, plan).await))
-                }
+                Work::Checkpoint(plan) => Finished::Worked(
+                    maintenance::CHECKPOINT,
+                    nothing(checkpoint::checkpoint(desk, job, plan).await),
+                ),
                 Work::CollectSegments(plan) => {
                     Finished::Worked("collect segments", collect::collect_segments(desk, job, plan).await)
                 }
@@ -595,7 +754,8 @@ impl Replica {
     ) {
         let slot = self.next_slot;
         self.next_slot += 1;
-        self.scripts.insert(slot, Running { began: self.turn, kind, script: Script::new(script) });
+        let (began, began_ms) = (self.turn, self.now.boot_ms);
+        self.scripts.insert(slot, Running { began, began_ms, kind, script: Script::new(script) });
         self.resume(slot, None);
     }
 
@@ -610,8 +770,10 @@ impl Replica {
                 }
             }
             Progress::Done(finished) => {
-                let began = running.began;
+                let (began, kind) = (running.began, running.kind);
+                let took_ms = self.now.boot_ms.saturating_sub(running.began_ms);
                 self.scripts.remove(&slot);
+                self.count(kind, took_ms, &finished);
                 self.finished(began, finished);
             }
         }
@@ -624,6 +786,31 @@ impl Replica {
         self.actions.push(match ask {
             Ask::Bucket(request) => Action::Ask { ticket, request },
             Ask::Build(build) => Action::Build { ticket, build },
+        });
+    }
+
+    /// Notes that a job ended, and whether the bucket answered one that looks at it again and again.
+    fn count(&mut self, kind: Kind, took_ms: u64, finished: &Finished) {
+        let (job, is_done) = finished.outcome();
+        self.jobs.entry(job).or_default().count(is_done, took_ms);
+        match kind {
+            Kind::Sweep | Kind::Refresh | Kind::Heartbeat if is_done => {
+                (self.answered, self.looks_failed) = (self.now, 0);
+            }
+            Kind::Sweep | Kind::Refresh | Kind::Heartbeat => {
+                self.looks_failed = self.looks_failed.saturating_add(1);
+            }
+            Kind::Deletion | Kind::Work => {}
+        }
+    }
+
+    /// Who is found under our name had it before us, or has it, too.
+    fn note_namesake(&mut self, found: Option<heartbeat::Peer>) {
+        let known = self.namesake.take();
+        self.namesake = found.map(|peer| peer.heartbeat).filter(|found| !found.leaving).map(|found| {
+            let renewed = |known: Namesake| known.renewals + u32::from(known.sent_ms != found.sent_ms);
+            let renewals = known.map_or(0, renewed);
+            Namesake { log: found.log, address: found.address, sent_ms: found.sent_ms, renewals }
         });
     }
 
@@ -643,15 +830,24 @@ impl Replica {
             }
             Finished::Refreshed(refreshed) => match *refreshed {
                 Ok(view) => self.refreshed(began, view),
-                Err(why) => self.failed_wanted("refresh", why),
+                Err(BrokenOff { why, records }) => {
+                    self.read_before = records;
+                    self.failed_wanted("refresh", why);
+                }
             },
             Finished::Swept(Err(why)) => self.failed_wanted("sweep", why),
             Finished::Heard(Ok(round)) => {
                 self.freshness.heard(self.now.boot_ms, &round);
                 self.clock_offset_ms = round.clock_offset_ms;
+                for (from, notice) in self.attention.hear(&round) {
+                    self.actions.push(Action::Notice { from, notice });
+                }
                 for peer in round.peers.values() {
                     self.reader.announce(&peer.written);
                 }
+                self.note_namesake(round.namesake);
+                let unread = round.unread.into_iter();
+                self.actions.extend(unread.map(|why| Action::GaveUp { job: "read a heartbeat", why }));
             }
             Finished::Heard(Err(why)) => {
                 self.clock_offset_ms = None;
@@ -665,8 +861,16 @@ impl Replica {
             }
             Finished::Worked(_, Ok(Collected { seen, nameless })) => {
                 self.observations.collected(self.now.boot_ms, seen, nameless);
+                // Partitions become due together: the next one does not wait.
+                if let Some(done) = self.working.take() {
+                    self.worked.insert(done, self.turn);
+                    self.work_due_ms = self.now.boot_ms;
+                }
             }
-            Finished::Worked(job, Err(why)) => self.actions.push(Action::GaveUp { job, why }),
+            Finished::Worked(job, Err(why)) => {
+                self.working = None;
+                self.actions.push(Action::GaveUp { job, why });
+            }
         }
     }
 
@@ -683,9 +887,13 @@ impl Replica {
     }
 
     fn refreshed(&mut self, began: Turn, view: View) {
+        self.worked.retain(|_, at| *at >= began);
         let fold: Arc<Fold> = Arc::clone(&view.fold);
         let listed = self.reader.listing().map(|listing| &listing.segments);
         self.observations.note(&view, listed);
+        let due = due_merges(&view, fold.live.values(), &self.options.limits);
+        let due = due.map(|(window, blocks)| (window, blocks.len()));
+        self.observations.note_due_merges(view.started_ms, due);
         self.view = Some(Arc::new(view));
         self.reads.refreshed(began);
         let actions = self.reader.refreshed(self.now.boot_ms, &fold);
@@ -720,8 +928,8 @@ impl Replica {
                     let request = Request::Get { name: ObjectName::Segment(segment) };
                     self.ask(Owner::Fetch(segment), Ask::Bucket(request));
                 }
-                ReaderAction::Apply { segment, frames } => {
-                    self.actions.push(Action::Apply { segment, frames })
+                ReaderAction::Apply { segment, frames, object } => {
+                    self.actions.push(Action::Apply { segment, frames, object });
                 }
                 ReaderAction::Release { partition, segments } => {
                     self.actions.push(Action::Release { partition, segments });

@@ -101,6 +101,42 @@ pub fn read(id: SegmentId, object: &Bytes) -> Result<Vec<PartitionFrame>, Segmen
     }
 }
 
+/// What of a damaged segment still verifies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Salvage {
+    /// By partition, which rises.
+    pub frames: Vec<PartitionFrame>,
+    /// The payload of the index, which says what there was.
+    pub index: Option<Bytes>,
+}
+
+/// Looks at every place for a frame that was written there. A frame's checksums start from log, sequence and
+/// offset, all of which are known without the header: neither a damaged header nor damaged frames hide the
+/// others, and no bytes of a sender look like one.
+pub fn salvage(id: SegmentId, object: &Bytes) -> Salvage {
+    let header = FileHeader { log: id.log, sequence: id.sequence, created_ms: 0 };
+    let mut salvage = Salvage::default();
+    let mut offset = FILE_HEADER_BYTES;
+    while offset < object.len() {
+        let Ok((frame, payload)) = read_frame(&header, object, offset) else {
+            offset += 1;
+            continue;
+        };
+        offset += FRAME_HEADER_BYTES + payload.len();
+        match (frame.kind, frame.flags) {
+            (KIND_DATA, FLAG_FRESH) => {
+                let rises = salvage.frames.last().is_none_or(|last| last.partition < frame.partition);
+                if rises {
+                    salvage.frames.push(PartitionFrame { partition: frame.partition, payload });
+                }
+            }
+            (KIND_INDEX, 0) => salvage.index = Some(payload),
+            _ => {}
+        }
+    }
+    salvage
+}
+
 fn read_header(id: SegmentId, object: &Bytes) -> Result<FileHeader, SegmentError> {
     let bytes = object.first_chunk().ok_or(damaged(0, "it is too short"))?;
     let header = FileHeader::parse(bytes).map_err(|error| match error {
@@ -196,6 +232,39 @@ mod tests {
             read(other, &object),
             Err(SegmentError::Damaged { offset: 0, what: "its header names another segment" })
         );
+    }
+
+    #[test]
+    fn of_a_damaged_segment_every_frame_is_found_that_no_damage_touches() {
+        let frames = vec![frame(0, b"zero"), frame(2, b"two"), frame(63, &[9; 300])];
+        let object = encode(&HEADER, &frames);
+        let index = index_payload(&frames).map(Bytes::from);
+        assert_eq!(salvage(ID, &object), Salvage { frames: frames.clone(), index: index.clone() });
+
+        let ends: Vec<usize> = frames
+            .iter()
+            .scan(FILE_HEADER_BYTES, |end, frame| {
+                *end += FRAME_HEADER_BYTES + frame.payload.len();
+                Some(*end)
+            })
+            .collect();
+        let index_end = object.len() - TRAILER_BYTES;
+        for at in 0..object.len() {
+            let mut damaged = object.to_vec();
+            damaged[at] ^= 0x10;
+            let hit = (FILE_HEADER_BYTES <= at).then(|| ends.partition_point(|end| *end <= at));
+            let is_left = |(number, _): &(usize, &PartitionFrame)| Some(*number) != hit;
+            let left = frames.iter().enumerate().filter(is_left).map(|(_, frame)| frame.clone()).collect();
+            let index_is_hit = (ends[2]..index_end).contains(&at);
+            let want = Salvage { frames: left, index: index.clone().filter(|_| !index_is_hit) };
+            assert_eq!(salvage(ID, &damaged.into()), want, "byte {at}");
+        }
+        for bytes in 0..object.len() {
+            let left = ends.iter().filter(|end| **end <= bytes).count();
+            assert_eq!(salvage(ID, &object.slice(..bytes)).frames, frames[..left], "{bytes} bytes");
+        }
+        let other = SegmentId { sequence: 4, ..ID };
+        assert_eq!(salvage(other, &object), Salvage::default());
     }
 
     #[test]

@@ -125,6 +125,27 @@ impl SegmentSet {
         common
     }
 
+    /// The segments of `self` that are not in `other`.
+    pub fn difference(&self, other: &Self) -> Self {
+        let mut left = Self::default();
+        for (log, start, end) in self.intervals() {
+            let others = other.logs.get(&log).map_or(&[][..], Vec::as_slice);
+            let first = others.partition_point(|(_, to)| *to < start);
+            // The first that is not decided; none where the other set reaches the end of all numbers.
+            let mut next = Some(start);
+            for (from, to) in others[first..].iter().take_while(|(from, _)| *from <= end) {
+                if let Some(at) = next.filter(|at| at < from) {
+                    left.insert_range(log, at, from - 1);
+                }
+                next = to.checked_add(1);
+            }
+            if let Some(at) = next {
+                left.insert_range_if_any(log, at, end);
+            }
+        }
+        left
+    }
+
     fn insert_range_if_any(&mut self, log: LogId, start: u64, end: u64) {
         if start <= end {
             self.insert_range(log, start, end);
@@ -166,6 +187,11 @@ mod tests {
         }
 
         assert_eq!(set.intervals().collect::<Vec<_>>(), [(log, 0, 2), (log, u64::MAX - 1, u64::MAX)]);
+
+        let mut all = SegmentSet::default();
+        all.insert_range(log, 0, u64::MAX);
+        assert!(set.difference(&all).is_empty());
+        assert_eq!(all.difference(&set).intervals().collect::<Vec<_>>(), [(log, 3, u64::MAX - 2)]);
     }
 
     proptest! {
@@ -192,6 +218,8 @@ mod tests {
             prop_assert!((0..40).all(|s| set.contains(id((1, s))) == model.contains(&id((1, s)))));
             let common = SegmentSet::intersection(&[set.clone(), other_set.clone()]);
             prop_assert!(common.iter().eq(model.intersection(&other_model).copied()));
+            let left = set.difference(&other_set);
+            prop_assert!(left.iter().eq(model.difference(&other_model).copied()));
             set.union(&other_set);
             prop_assert!(set.iter().eq(model.union(&other_model).copied()));
         }

@@ -60,11 +60,19 @@ impl Tombstone {
     }
 }
 
-/// The bytes of an intent. Only that it is there is ever read; the selection is for people.
+/// The bytes of an intent. Replicas only look whether it is there; the selection is for people.
 pub fn intent_bytes(selection: &Selection) -> Bytes {
     let mut out = Vec::new();
     put_selection(&mut out, selection);
     codec::seal(Kind::Intent, &out)
+}
+
+/// What an intent announces.
+pub fn read_intent(bytes: &[u8]) -> Result<Selection, CodecError> {
+    let mut rest = codec::open(Kind::Intent, bytes)?;
+    let selection = take_selection(&mut rest)?;
+    codec::end(rest)?;
+    Ok(selection)
 }
 
 fn put_selection(out: &mut Vec<u8>, selection: &Selection) {
@@ -95,6 +103,9 @@ mod tests {
 
         assert_eq!(Tombstone::parse(&bytes), Ok(tombstone.clone()));
         assert!(Tombstone::parse(&intent_bytes(&tombstone.selection)).is_err(), "an intent binds nothing");
+        let intent = intent_bytes(&tombstone.selection);
+        assert_eq!(read_intent(&intent), Ok(tombstone.selection));
+        assert!(read_intent(&bytes).is_err() && read_intent(&intent[..intent.len() - 1]).is_err());
         let body = codec::open(Kind::Bound, &bytes).expect("as it was sealed");
         for cut in 0..body.len() {
             assert!(Tombstone::parse(&codec::seal(Kind::Bound, &body[..cut])).is_err(), "cut at {cut}");

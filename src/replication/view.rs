@@ -57,12 +57,43 @@ pub async fn refresh(
     partitions: Partition,
     rules: Rules,
 ) -> Result<View, JobError> {
+    let again = refresh_again(desk, before, Records::new(), partitions, rules).await;
+    again.map_err(|broken_off| broken_off.why)
+}
+
+/// A refresh that changed nothing.
+#[derive(Debug)]
+pub struct BrokenOff {
+    pub why: JobError,
+    /// What it has read: of a bucket that loses one answer in a thousand, thousands of records could not be read in
+    /// one go.
+    pub records: Records,
+}
+
+/// As [`refresh`], which was broken off before.
+pub async fn refresh_again(
+    desk: Desk,
+    before: Arc<View>,
+    read_before: Records,
+    partitions: Partition,
+    rules: Rules,
+) -> Result<View, BrokenOff> {
     let started_ms = desk.now().boot_ms;
-    let (records, unread) = read_records(&desk, &before.records, rules).await?;
-    if let Some((_, error)) = unread.into_iter().next() {
-        return Err(error);
+    let mut known = Arc::clone(&before.records);
+    if !read_before.is_empty() {
+        Arc::make_mut(&mut known).extend(read_before.iter().map(|(id, record)| (*id, Arc::clone(record))));
     }
-    let deletions = read_deletions(&desk, &before.deletions).await?;
+    let (records, unread) = match read_records(&desk, &known, rules).await {
+        Ok(read) => read,
+        Err(why) => return Err(BrokenOff { why, records: read_before }),
+    };
+    if let Some((_, why)) = unread.into_iter().next() {
+        return Err(BrokenOff { why, records });
+    }
+    let deletions = match read_deletions(&desk, &before.deletions).await {
+        Ok(deletions) => deletions,
+        Err(why) => return Err(BrokenOff { why, records }),
+    };
     let fold = if records.keys().eq(before.records.keys()) && !before.fold.cover.is_empty() {
         Arc::clone(&before.fold)
     } else {

@@ -55,6 +55,8 @@ pub enum WriterAction {
 struct Unsettled {
     /// `None` until the storage gave them.
     bytes: Option<Bytes>,
+    /// When its first request came.
+    since_ms: u64,
     /// Requests that were not answered yet.
     requests: BTreeSet<RequestId>,
     first_sent_ms: Option<u64>,
@@ -111,6 +113,18 @@ impl LogWriter {
     pub fn collected(&mut self, is_collected: impl Fn(SegmentId) -> bool) {
         let gone: Vec<SegmentId> = self.written.iter().filter(|segment| is_collected(*segment)).collect();
         gone.into_iter().for_each(|segment| self.written.remove(segment));
+    }
+
+    /// Segments that are frozen and not known to be written.
+    pub fn unsettled(&self) -> usize {
+        self.unsettled.len()
+    }
+
+    /// When the oldest request came whose samples are not known to be durable: what a crash would lose that was
+    /// never acknowledged.
+    pub fn at_risk_since_ms(&self) -> Option<u64> {
+        let unsettled = self.unsettled.values().map(|unsettled| unsettled.since_ms);
+        unsettled.chain(self.open_since_ms).min()
     }
 
     /// Whether every request was answered and nothing is being sent.
@@ -179,8 +193,12 @@ impl LogWriter {
 
     /// Closes the open batch without waiting for company.
     pub fn flush(&mut self, now_ms: u64) -> Vec<WriterAction> {
-        self.open_since_ms = self.open_since_ms.map(|_| 0);
-        self.tick(now_ms)
+        let mut actions = Vec::new();
+        if self.open_since_ms.is_some() {
+            self.freeze(now_ms, &mut actions);
+        }
+        self.advance(now_ms, &mut actions);
+        actions
     }
 
     /// When [`Self::tick`] has something to do.
@@ -203,20 +221,22 @@ impl LogWriter {
         self.abandon_old(now_ms);
         let due = |since: u64| now_ms >= since + self.timing.flush_ms || self.open_bytes >= self.flush_bytes;
         if self.open_since_ms.is_some_and(due) {
-            self.freeze(actions);
+            self.freeze(now_ms, actions);
         }
         self.send_due(now_ms, actions);
     }
 
-    fn freeze(&mut self, actions: &mut Vec<WriterAction>) {
+    fn freeze(&mut self, now_ms: u64, actions: &mut Vec<WriterAction>) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let requests = std::mem::take(&mut self.open_requests);
-        (self.open_bytes, self.open_since_ms) = (0, None);
+        let since_ms = self.open_since_ms.take().unwrap_or(now_ms);
+        self.open_bytes = 0;
         self.unsettled.insert(
             sequence,
             Unsettled {
                 bytes: None,
+                since_ms,
                 requests,
                 first_sent_ms: None,
                 in_flight: false,
@@ -327,8 +347,10 @@ mod tests {
         assert_eq!(writer.write(0, RequestId(1), 10), []);
         assert_eq!(writer.write(400, RequestId(2), 10), []);
         assert_eq!(writer.wakeup_ms(), Some(500));
+        assert_eq!(writer.at_risk_since_ms(), Some(0));
 
         assert_eq!(writer.tick(500), [WriterAction::Freeze(segment(1))]);
+        assert_eq!((writer.at_risk_since_ms(), writer.unsettled()), (Some(0), 1));
         let put = WriterAction::Put { segment: segment(1), bytes: BYTES };
         assert_eq!(writer.frozen(500, segment(1), BYTES), [put]);
 
@@ -337,6 +359,7 @@ mod tests {
         let written = WriterAction::Written { segment: segment(1), bytes: BYTES };
         assert_eq!(writer.answered(600, 1, Ok(())), [written, acknowledge(1), acknowledge(2)]);
         assert!(writer.is_settled());
+        assert_eq!(writer.at_risk_since_ms(), None);
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub async fn cut(desk: Desk, mut job: Job, plan: CutPlan) -> Result<(), JobError
     job.publish(&desk, &blocks, id, &record).await
 }
 
-fn filtered(deletions: &Deletions, segment: SegmentId) -> Filtered<SegmentId> {
+/// A segment without what deletions mean of it.
+pub fn filtered(deletions: &Deletions, segment: SegmentId) -> Filtered<SegmentId> {
     let hiding = deletions.bound.iter().filter(|(_, tombstone)| tombstone.hides_segment(segment));
     let deletions = hiding.map(|(id, tombstone)| (*id, tombstone.selection.clone())).collect();
     Filtered { from: segment, deletions }

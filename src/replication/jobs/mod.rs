@@ -3,16 +3,19 @@
 //! - more is in blocks: [`cut`] segments → blocks · [`merge`] blocks → fewer, without what was deleted
 //! - less is there: [`retain`] what is too old · [`collect`] what nobody needs
 //! - the catalogue stays short: [`checkpoint`]
-//! - [`deletion`] of series, asked for by a client
+//! - asked for: [`deletion`] of series, by a client · [`loss`] of a segment that nobody can read, by an operator
+//! - [`adopt`] what no segment ever had
 //!
 //! Every job is a script that is given a plan and reads the bucket; doing it twice is harmless. Owns what they
 //! share: deletions are read after the sources were chosen, blocks are written before the record, and all of
 //! it within `publish_ms`.
 
+pub mod adopt;
 pub mod checkpoint;
 pub mod collect;
 pub mod cut;
 pub mod deletion;
+pub mod loss;
 pub mod merge;
 pub mod retain;
 

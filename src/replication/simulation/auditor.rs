@@ -151,7 +151,7 @@ impl Auditor {
     pub fn truth(&mut self, bucket: &MemoryBucket) -> Result<Samples, String> {
         let view = self.view_of(bucket)?;
         let mut truth = Samples::new();
-        self.join_blocks(bucket, &view, &mut truth, false)?;
+        self.join_blocks(bucket, &view, &mut truth)?;
         for (name, key) in keys_of(bucket, SEGMENTS) {
             let ObjectName::Segment(id) = name else {
                 continue;
@@ -167,11 +167,14 @@ impl Auditor {
         Ok(truth)
     }
 
-    /// What could be rescued from the bucket by hand: every segment and every block that is there.
+    /// What could be rescued from the bucket by hand: every segment and every block that is there, dead ones too. What
+    /// was deleted is among it.
     pub fn rescuable(&mut self, bucket: &MemoryBucket) -> Result<Samples, String> {
         let view = self.view_of(bucket)?;
         let mut all = Samples::new();
-        self.join_blocks(bucket, &view, &mut all, true)?;
+        for (_, key) in keys_of(bucket, BLOCKS) {
+            join(&mut all, of_bytes(&bucket.objects[key].0));
+        }
         for (name, key) in keys_of(bucket, SEGMENTS) {
             if let ObjectName::Segment(id) = name {
                 let hiding = view.deletions.bound.values().filter(|tombstone| tombstone.hides_segment(id));
@@ -190,16 +193,11 @@ impl Auditor {
         bucket: &MemoryBucket,
         view: &View,
         into: &mut Samples,
-        some_are_lost: bool,
     ) -> Result<(), String> {
         for block in view.fold.live.values() {
             let key = ObjectName::Block(block.id).to_string();
-            let Some((bytes, _)) = bucket.objects.get(&key) else {
-                if some_are_lost {
-                    continue;
-                }
-                return Err(format!("live block {key} is missing"));
-            };
+            let (bytes, _) =
+                bucket.objects.get(&key).ok_or_else(|| format!("live block {key} is missing"))?;
             let samples = self.parts.entry(key).or_insert_with(|| Rc::new(vec![of_bytes(bytes)]));
             join(into, without(&samples[0], &selections(&view.deletions.of_block(block))));
         }

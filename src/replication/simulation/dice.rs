@@ -8,11 +8,11 @@ pub struct Dice(u64);
 impl Dice {
     pub fn new(seed: u64) -> Self {
         let mut dice = Self(seed ^ 0x0991_0991_0991_0991);
-        dice.next();
+        dice.throw();
         dice
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn throw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,22 +22,22 @@ impl Dice {
 
     /// A number in `start..end_exclusive`.
     pub fn range(&mut self, start: u64, end_exclusive: u64) -> u64 {
-        start + self.next() % (end_exclusive - start).max(1)
+        start + self.throw() % (end_exclusive - start).max(1)
     }
 
     /// True so many times in a thousand.
     pub fn permille(&mut self, chance: u64) -> bool {
-        self.next() % 1000 < chance
+        self.throw() % 1000 < chance
     }
 
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[(self.next() % from.len() as u64) as usize]
+        from[(self.throw() % from.len() as u64) as usize]
     }
 
     pub fn seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];
         for chunk in seed.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_le_bytes());
+            chunk.copy_from_slice(&self.throw().to_le_bytes());
         }
         seed
     }

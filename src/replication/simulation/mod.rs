@@ -6,14 +6,15 @@
 //!
 //! - `ONGGI_SEED=n cargo test --lib replication::simulation::one_seed -- --ignored --nocapture` repeats a day
 //! - `make replication-test SEEDS=n` goes on from where it stopped, see `long_run`
-//! - `broken_rules`: rules are broken alone, and caught
+//! - `broken_rules`: rules are broken alone, and caught; some by scenes that are written out, `by_hand`
 
 mod auditor;
 mod broken_rules;
-mod bucket;
-mod dice;
+pub mod bucket;
+mod by_hand;
+pub mod dice;
 mod long_run;
-mod samples;
+pub mod samples;
 mod scenario;
 mod store;
 mod world;

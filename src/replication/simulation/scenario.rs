@@ -85,6 +85,7 @@ impl Scenario {
                 cut_age_ms: 30_000,
                 merge_blocks_min: 2 + dice.range(0, 3) as usize,
                 merge_blocks_max: 5,
+                merge_bytes_max: u64::MAX,
                 checkpoint_records_min: dice.pick(&[4, 10, 25]),
                 retention_ms: Some(RETENTION_MS),
             },

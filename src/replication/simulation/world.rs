@@ -325,11 +325,13 @@ impl World {
         let options = Options {
             name: format!("replica-{at}"),
             address: String::new(),
+            token: String::new(),
             partitions: PARTITIONS,
             flush_bytes: 40,
             timing: self.scenario.timing,
             limits: self.scenario.limits,
             respect_owners: self.scenario.respect_owners,
+            observes: false,
             rules: self.rules,
         };
         let (restored, held) = node.disk.clone();
@@ -394,7 +396,7 @@ impl World {
         match action {
             Action::Ask { ticket, request } => self.send(whose, ticket, request),
             Action::Build { ticket, build } => self.build(whose, ticket, &build),
-            Action::Apply { segment, frames } => self.nodes[at].store.apply(segment, &frames),
+            Action::Apply { segment, frames, .. } => self.nodes[at].store.apply(segment, &frames),
             Action::Release { partition, segments } => self.nodes[at].store.release(partition, &segments),
             Action::Hint(segment) => {
                 for node in (0..self.nodes.len()).filter(|node| *node != at) {
@@ -422,7 +424,8 @@ impl World {
                 let (times, reason) = self.gave_up.entry(job).or_default();
                 (*times, *reason) = (*times + 1, why.to_string());
             }
-            Action::Freeze(_) | Action::Quarantine { .. } | Action::GaveUp { .. } => {}
+            Action::Freeze(_) | Action::Quarantine { .. } | Action::GaveUp { .. } | Action::Notice { .. } => {
+            }
             Action::Closed => {
                 let node = &mut self.nodes[at];
                 if let Some(core) = &node.core {

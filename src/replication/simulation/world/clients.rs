@@ -115,7 +115,7 @@ impl World {
         }
         let mut answer = Samples::new();
         self.nodes[at].store.read(view, &mut answer);
-        if let Err(missing) = self.auditor.join_blocks(&self.bucket, view, &mut answer, false) {
+        if let Err(missing) = self.auditor.join_blocks(&self.bucket, view, &mut answer) {
             // A view that is older than the grace is refreshed and asked again, by whoever reads.
             let age_ms = self.moment(at).boot_ms.saturating_sub(view.started_ms);
             let is_fresh = age_ms < self.scenario.timing.grace_ms / 2;
