@@ -9,9 +9,9 @@ use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 use super::head::registry::RegistryView;
-use super::local::sst::SstSource;
-use super::part::{PartError, PartReader};
+use super::part::{PartError, PartReader, SectionSource};
 use super::select::{BATCH_SERIES, Found, TenantQuerier};
+use super::view::Part;
 use crate::model::{Labels, Matcher, TimeRange};
 use crate::querier::{QueryError, QueryGuard};
 
@@ -46,7 +46,7 @@ impl TenantQuerier {
             }
             names.into_iter().collect()
         };
-        let of_part = |part: &PartReader<SstSource>, matchers: &[Matcher]| {
+        let of_part = |part: &PartReader<Box<dyn SectionSource>>, matchers: &[Matcher]| {
             part.label_names(&self.tenant, matchers, ask.range, ask.guard)
         };
         if let Some(names) = self.ask_indexes(ask, of_head, of_part)? {
@@ -71,7 +71,7 @@ impl TenantQuerier {
             }
             values.into_iter().collect()
         };
-        let of_part = |part: &PartReader<SstSource>, matchers: &[Matcher]| {
+        let of_part = |part: &PartReader<Box<dyn SectionSource>>, matchers: &[Matcher]| {
             part.label_values(&self.tenant, name, matchers, ask.range, ask.limit, ask.guard)
         };
         if let Some(values) = self.ask_indexes(ask, of_head, of_part)? {
@@ -90,10 +90,10 @@ impl TenantQuerier {
         &self,
         ask: LookUp<'_>,
         of_head: impl Fn(&RegistryView<'_>, &[Matcher]) -> Vec<String>,
-        of_part: impl Fn(&PartReader<SstSource>, &[Matcher]) -> Result<Vec<String>, PartError>,
+        of_part: impl Fn(&PartReader<Box<dyn SectionSource>>, &[Matcher]) -> Result<Vec<String>, PartError> + Sync,
     ) -> Result<Option<Vec<String>>, QueryError> {
-        let registry = self.engine.registry.view();
-        let view = self.engine.view.load_full();
+        let registry = self.store.registry().view();
+        let view = self.store.view();
         let mut epochs = view.epochs.iter().filter_map(|epoch| epoch.epoch.time_range());
         let whole = epochs.all(|e| ask.range.start_ms <= e.start_ms && e.end_ms <= ask.range.end_ms);
         if !view.hidden.is_empty() || self.is_ruled(ask.range) || !whole {
@@ -106,20 +106,24 @@ impl TenantQuerier {
             of_head(&registry, matchers).into_iter().try_for_each(|text| least.insert(text))?;
         }
         drop(registry);
-        for (at, part) in view.parts.iter().enumerate() {
-            if !part.entry.range().overlaps(&ask.range) {
-                continue;
-            }
-            for matchers in matcher_sets {
+        let of_part = |(_, part): &(usize, &Part)| {
+            let of_set = |matchers: &Vec<Matcher>| -> Result<Vec<String>, QueryError> {
                 ask.guard.check()?;
-                let before = ask.guard.reserved_bytes();
-                let texts = of_part(part.reader()?, matchers)?;
-                let taken = ask.guard.reserved_bytes().saturating_sub(before);
-                texts.into_iter().try_for_each(|text| least.insert(text))?;
-                ask.guard.release(taken);
+                Ok(of_part(part.reader()?, matchers)?)
+            };
+            matcher_sets.iter().map(of_set).collect::<Result<Vec<Vec<String>>, QueryError>>()
+        };
+        let mut before = ask.guard.reserved_bytes();
+        self.store.side_by_side().each(&view.parts_in(ask.range), of_part, |done| {
+            let taken = ask.guard.reserved_bytes().saturating_sub(before);
+            for ((at, _), texts) in done {
+                texts.into_iter().flatten().try_for_each(|text| least.insert(text))?;
+                self.bound_texts(&view, *at);
             }
-            self.bound_texts(&view, at);
-        }
+            ask.guard.release(taken);
+            before = ask.guard.reserved_bytes();
+            Ok(())
+        })?;
         Ok(Some(least.items.into_iter().collect()))
     }
 
@@ -139,9 +143,9 @@ impl TenantQuerier {
     ) -> Result<(), QueryError> {
         let (range, guard) = (ask.range, ask.guard);
         guard.check()?;
-        let registry = self.engine.registry.view();
+        let registry = self.store.registry().view();
         // Loaded while nothing is forgotten: see `RegistryView`.
-        let view = self.engine.view.load_full();
+        let view = self.store.view();
         if !view.hidden.is_empty() || self.is_ruled(range) {
             drop(registry);
             return self.each_labels_with_samples(matchers, ask, each);
@@ -155,22 +159,33 @@ impl TenantQuerier {
             }
         }
         drop(registry);
-        for (at, part) in view.parts.iter().enumerate() {
-            if !part.entry.range().overlaps(&range) {
-                continue;
-            }
+        // The labels of most parts' series are one batch; of others, which may have millions, they are read as
+        // they are given.
+        let of_part = |(_, part): &(usize, &Part)| {
             guard.check()?;
             let reader = part.reader()?;
-            for rows in reader.select(&self.tenant, matchers, range, guard)?.chunks(BATCH_SERIES) {
-                let before = guard.reserved_bytes();
-                let batch = reader.labels(rows, guard)?;
-                let taken = guard.reserved_bytes().saturating_sub(before);
-                batch.into_iter().try_for_each(&mut *each)?;
-                guard.release(taken);
+            let rows = reader.select(&self.tenant, matchers, range, guard)?;
+            let first = reader.labels(&rows[..rows.len().min(BATCH_SERIES)], guard)?;
+            Ok::<_, QueryError>((rows, first))
+        };
+        let mut before = guard.reserved_bytes();
+        self.store.side_by_side().each(&view.parts_in(range), of_part, |done| {
+            let taken = guard.reserved_bytes().saturating_sub(before);
+            for ((at, part), (rows, first)) in done {
+                first.into_iter().try_for_each(&mut *each)?;
+                for rows in rows.chunks(BATCH_SERIES).skip(1) {
+                    let before = guard.reserved_bytes();
+                    let batch = part.reader()?.labels(rows, guard)?;
+                    let taken = guard.reserved_bytes().saturating_sub(before);
+                    batch.into_iter().try_for_each(&mut *each)?;
+                    guard.release(taken);
+                }
+                self.bound_texts(&view, *at);
             }
-            self.bound_texts(&view, at);
-        }
-        Ok(())
+            guard.release(taken);
+            before = guard.reserved_bytes();
+            Ok(())
+        })
     }
 
     fn each_labels_with_samples(
@@ -193,7 +208,7 @@ impl TenantQuerier {
     }
 
     fn is_ruled(&self, range: TimeRange) -> bool {
-        self.engine.retention_at(self.engine.clock.now_ms()).has_rules_after(range.start_ms)
+        self.store.retention().has_rules_after(range.start_ms)
     }
 }
 

@@ -9,13 +9,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::engine::Engine;
 use super::erase::erase;
 use super::head::SeriesRef;
 use super::join::SampleColumns;
 use super::look_up::LookUp;
 use super::part::RowSamples;
-use super::view::{Hidden, View};
+use super::readable::Readable;
+use super::view::{Hidden, Part, View};
 use crate::model::{Exemplar, FloatSample, Labels, Matcher, Metadata, ResetHint, TenantId, TimeRange};
 use crate::querier::{
     ExemplarSeries, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
@@ -30,7 +30,7 @@ const TEXTS_LOOK_PARTS: usize = 32;
 
 /// Answers for one tenant.
 pub struct TenantQuerier {
-    pub(super) engine: Arc<Engine>,
+    pub(super) store: Arc<dyn Readable>,
     pub(super) tenant: TenantId,
 }
 
@@ -75,8 +75,8 @@ impl FoundSet {
 type FoundInView = (Arc<View>, Vec<Found>);
 
 impl TenantQuerier {
-    pub fn new(engine: Arc<Engine>, tenant: TenantId) -> Self {
-        Self { engine, tenant }
+    pub fn new(store: Arc<dyn Readable>, tenant: TenantId) -> Self {
+        Self { store, tenant }
     }
 
     /// The series that all matchers accept and that have a sample in the range, sorted.
@@ -87,10 +87,10 @@ impl TenantQuerier {
         guard: &QueryGuard,
     ) -> Result<FoundInView, QueryError> {
         guard.check()?;
-        let registry = self.engine.registry.view();
+        let registry = self.store.registry().view();
         let head = registry.select(&self.tenant, matchers);
         // Loaded while nothing is forgotten: see `RegistryView`.
-        let view = self.engine.view.load_full();
+        let view = self.store.view();
         let before = guard.reserved_bytes();
         let mut all = FoundSet::default();
         for (at, series) in head.into_iter().enumerate() {
@@ -102,23 +102,26 @@ impl TenantQuerier {
             }
         }
         drop(registry);
-        for (part_at, part) in view.parts.iter().enumerate() {
-            if !part.entry.range().overlaps(&range) {
-                continue;
-            }
+        let of_part = |(_, part): &(usize, &Part)| {
             guard.check()?;
             let reader = part.reader()?;
             let rows = reader.select(&self.tenant, matchers, range, guard)?;
-            for (row, labels) in rows.iter().zip(reader.labels(&rows, guard)?) {
-                all.entry(labels, guard)?.rows.push((part_at as u32, *row));
+            let labels = reader.labels(&rows, guard)?;
+            Ok::<_, QueryError>((rows, labels))
+        };
+        self.store.side_by_side().each(&view.parts_in(range), of_part, |done| {
+            for ((part_at, _), (rows, labels)) in done {
+                all.bytes += size_of::<(u32, u32)>() as u64 * rows.len() as u64;
+                for (row, labels) in rows.into_iter().zip(labels) {
+                    all.entry(labels, guard)?.rows.push((*part_at as u32, row));
+                }
+                self.bound_texts(&view, *part_at);
             }
             // Most series are in every part: what is held of them is held once.
-            all.bytes += size_of::<(u32, u32)>() as u64 * rows.len() as u64;
-            guard.reserve_exactly(before + all.bytes)?;
-            self.bound_texts(&view, part_at);
-        }
+            guard.reserve_exactly(before + all.bytes)
+        })?;
         let mut found = all.found;
-        let retention = self.engine.retention_at(self.engine.clock.now_ms());
+        let retention = self.store.retention();
         if retention.has_rules_after(range.start_ms) {
             for found in &mut found {
                 found.oldest_ms = retention.oldest_of_ms(&self.tenant, &found.labels);
@@ -160,22 +163,29 @@ impl TenantQuerier {
         }
         let mut parts: Vec<_> = by_part.into_iter().collect();
         parts.sort_unstable_by_key(|(part, _)| *part);
-        for (part_at, mut wanted) in parts {
+        parts.iter_mut().for_each(|(_, wanted)| wanted.sort_unstable());
+        let of_part = |(part_at, wanted): &(u32, Vec<(u32, usize)>)| {
             guard.check()?;
-            wanted.sort_unstable();
-            let part = &view.parts[part_at as usize];
+            let part = &view.parts[*part_at as usize];
             let rows: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
             let hiding: Vec<&Hidden> =
-                view.hidden.iter().map(|h| &**h).filter(|h| h.concerns(&part.entry)).collect();
+                view.hidden.iter().map(|h| &**h).filter(|h| part.may_hold(h)).collect();
+            let mut found: Vec<(usize, RowSamples)> = Vec::new();
             part.reader()?.read(&rows, range, guard, &mut |row, mut samples: RowSamples| {
                 let at = wanted[wanted.partition_point(|(r, _)| *r < row)].1;
                 self.hide(&hiding, &batch[at].labels, &mut samples);
                 if !samples.is_empty() {
-                    pieces[at].push(samples);
+                    found.push((at, samples));
                 }
                 Ok(())
             })?;
-        }
+            Ok::<_, QueryError>(found)
+        };
+        self.store.side_by_side().each(&parts, of_part, |done| {
+            let found = done.into_iter().flat_map(|(_, found)| found);
+            found.for_each(|(at, samples)| pieces[at].push(samples));
+            Ok(())
+        })?;
         let mut columns = SampleColumns::default();
         let hiding = |last_file| -> Vec<&Hidden> {
             view.hidden.iter().map(|h| &**h).filter(|h| h.binds(last_file)).collect()
@@ -231,12 +241,12 @@ impl TenantQuerier {
     /// place of each part that was read.
     pub(super) fn bound_texts(&self, view: &View, part_at: usize) {
         if part_at.is_multiple_of(TEXTS_LOOK_PARTS) || part_at + 1 == view.parts.len() {
-            view.bound_texts(self.engine.options.cache_bytes / 2);
+            view.bound_texts(self.store.text_bytes_max());
         }
     }
 
     fn within_retention(&self, range: TimeRange) -> TimeRange {
-        let retention = self.engine.retention_at(self.engine.clock.now_ms());
+        let retention = self.store.retention();
         TimeRange::new(range.start_ms.max(retention.oldest_ms()), range.end_ms)
     }
 }
@@ -317,8 +327,8 @@ impl Querier for TenantQuerier {
         let range = self.within_retention(range);
         let mut by_labels: HashMap<Labels, Vec<Exemplar>> = HashMap::new();
         for matchers in matcher_sets {
-            let registry = self.engine.registry.view();
-            let view = self.engine.view.load_full();
+            let registry = self.store.registry().view();
+            let view = self.store.view();
             for series in registry.select(&self.tenant, matchers) {
                 let mut exemplars = Vec::new();
                 for epoch in &view.epochs {
@@ -329,18 +339,27 @@ impl Querier for TenantQuerier {
                 }
             }
             drop(registry);
-            for part in view.parts.iter().filter(|part| part.entry.exemplars > 0) {
+            let with_some = view.parts.iter().filter(|part| part.entry.exemplars > 0);
+            let parts: Vec<&Part> = with_some.map(|part| &**part).collect();
+            let of_part = |part: &&Part| {
                 guard.check()?;
                 let reader = part.reader()?;
                 let rows = reader.select_exemplars(&self.tenant, matchers, range, guard)?;
                 let labels = reader.labels(&rows, guard)?;
-                for (row, exemplars) in reader.exemplars(&rows, range, guard)? {
-                    let at = rows.partition_point(|r| *r < row);
-                    by_labels.entry(labels[at].clone()).or_default().extend(exemplars);
+                let found = reader.exemplars(&rows, range, guard)?.into_iter();
+                let labelled = |(row, exemplars): (u32, Vec<Exemplar>)| {
+                    (labels[rows.partition_point(|r| *r < row)].clone(), exemplars)
+                };
+                Ok::<Vec<_>, QueryError>(found.map(labelled).collect())
+            };
+            self.store.side_by_side().each(&parts, of_part, |done| {
+                for (labels, exemplars) in done.into_iter().flat_map(|(_, found)| found) {
+                    by_labels.entry(labels).or_default().extend(exemplars);
                 }
-            }
+                Ok(())
+            })?;
         }
-        let retention = self.engine.retention_at(self.engine.clock.now_ms());
+        let retention = self.store.retention();
         if retention.has_rules_after(range.start_ms) {
             for (labels, exemplars) in &mut by_labels {
                 let oldest_ms = retention.oldest_of_ms(&self.tenant, labels);
@@ -360,7 +379,7 @@ impl Querier for TenantQuerier {
     }
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<Metadata>, QueryError> {
-        Ok(self.engine.metadata.of_tenant(&self.tenant, metric))
+        Ok(self.store.metadata().of_tenant(&self.tenant, metric))
     }
 }
 

@@ -14,33 +14,75 @@ use super::head::Epoch;
 use super::local::database::SharedDatabase;
 use super::local::sst::SstSource;
 use super::local::{PartEntry, Tombstone};
-use super::part::PartReader;
+use super::part::{PartReader, SectionSource};
 use crate::model::{Labels, MatchOp, Matcher, TenantId, TimeRange};
+
+/// Where a part is kept, and what is known of it there.
+pub trait Home: Send + Sync {
+    fn open(&self) -> Result<Box<dyn SectionSource>, StorageError>;
+
+    /// Whether something of the part may be hidden by it and is not erased yet.
+    fn may_hold(&self, hidden: &Hidden) -> bool;
+
+    /// Drops the part: nobody names it and nobody reads it any more.
+    fn drop_part(&self);
+}
 
 /// One live part. What the catalogue says of it is enough to know whether a question concerns it:
 /// a year of parts is at hand at once, and each is opened when it is first read.
 pub struct Part {
     pub entry: PartEntry,
-    reader: OnceLock<PartReader<SstSource>>,
-    database: SharedDatabase,
+    home: Box<dyn Home>,
+    reader: OnceLock<PartReader<Box<dyn SectionSource>>>,
     dead: AtomicBool,
+}
+
+/// In the database of this directory.
+struct Local {
+    entry: PartEntry,
+    database: SharedDatabase,
+}
+
+impl Home for Local {
+    fn open(&self) -> Result<Box<dyn SectionSource>, StorageError> {
+        Ok(Box::new(SstSource::new(Arc::clone(&self.database), self.entry.number)))
+    }
+
+    fn may_hold(&self, hidden: &Hidden) -> bool {
+        hidden.concerns(&self.entry)
+    }
+
+    fn drop_part(&self) {
+        if let Err(source) = self.database.drop_part(self.entry.number) {
+            // Harmless until the next start, which drops what the catalogue does not name.
+            error!(part = self.entry.number, error = %source, "dead part not dropped");
+        }
+    }
 }
 
 impl Part {
     pub fn new(database: &SharedDatabase, entry: PartEntry) -> Arc<Self> {
-        let database = Arc::clone(database);
-        Arc::new(Self { entry, reader: OnceLock::new(), database, dead: AtomicBool::new(false) })
+        Self::at(Box::new(Local { entry: entry.clone(), database: Arc::clone(database) }), entry)
+    }
+
+    pub fn at(home: Box<dyn Home>, entry: PartEntry) -> Arc<Self> {
+        Arc::new(Self { entry, home, reader: OnceLock::new(), dead: AtomicBool::new(false) })
     }
 
     /// Opens it the first time. The error says which part it is.
-    pub fn reader(&self) -> Result<&PartReader<SstSource>, StorageError> {
+    pub fn reader(&self) -> Result<&PartReader<Box<dyn SectionSource>>, StorageError> {
         if let Some(reader) = self.reader.get() {
             return Ok(reader);
         }
         let part = self.entry.number;
-        let opened = PartReader::open(SstSource::new(Arc::clone(&self.database), part))
-            .map_err(|source| StorageError::Part { part, source })?;
+        let opened =
+            PartReader::open(self.home.open()?).map_err(|source| StorageError::Part { part, source })?;
         Ok(self.reader.get_or_init(|| opened))
+    }
+
+    /// Whether something of the part may be hidden by it and is not erased yet.
+    pub fn may_hold(&self, hidden: &Hidden) -> bool {
+        self.home.may_hold(hidden)
     }
 
     /// Bytes of texts that it holds decoded.
@@ -61,11 +103,8 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if self.dead.load(Ordering::Acquire)
-            && let Err(source) = self.database.drop_part(self.entry.number)
-        {
-            // Harmless until the next start, which drops what the catalogue does not name.
-            error!(part = self.entry.number, error = %source, "dead part not dropped");
+        if self.dead.load(Ordering::Acquire) {
+            self.home.drop_part();
         }
     }
 }
@@ -94,6 +133,12 @@ pub struct View {
 }
 
 impl View {
+    /// Parts that have something of a range, with their places.
+    pub fn parts_in(&self, range: TimeRange) -> Vec<(usize, &Part)> {
+        let all = self.parts.iter().map(|part| &**part).enumerate();
+        all.filter(|(_, part)| part.entry.range().overlaps(&range)).collect()
+    }
+
     /// Bytes of texts that all parts hold decoded.
     pub fn text_bytes(&self) -> usize {
         self.parts.iter().map(|part| part.text_bytes()).sum()

@@ -39,6 +39,7 @@ struct RareSamples {
 
 /// Neighbours, under one lock.
 struct Block {
+    /// None before one of them gets a sample: an epoch costs what it has, whatever ids there are below.
     series: Vec<SeriesChunks>,
     /// The bytes of their chunks.
     pages: Pages,
@@ -196,7 +197,8 @@ impl Epoch {
         let block = self.blocks.read().get(block_of(series.id)).map(Arc::clone)?;
         let block = block.lock();
         let at = place_in_block(series.id);
-        (block.series[at as usize].generation == series.generation).then(|| use_block(&block, at))
+        let chunks = block.series.get(at as usize)?;
+        (chunks.generation == series.generation).then(|| use_block(&block, at))
     }
 
     /// Every series that got something in this epoch.
@@ -307,7 +309,12 @@ impl<'a> EpochWriter<'a> {
         if self.block.as_ref().is_none_or(|(held, _)| *held != number) {
             // The lock held is let go before the next one is waited for.
             self.block = None;
-            self.block = Some((number, self.epoch.block(number).lock_arc()));
+            let mut block = self.epoch.block(number).lock_arc();
+            if block.series.is_empty() {
+                block.series = vec![SeriesChunks::default(); BLOCK_SERIES];
+                self.grown_bytes += SLOTS_BYTES;
+            }
+            self.block = Some((number, block));
         }
         let (_, block) = self.block.as_mut().expect("locked above");
         let at = place_in_block(id);
@@ -332,13 +339,14 @@ impl Drop for EpochWriter<'_> {
 /// Heap of a histogram beside its buckets: the shared struct, its vectors.
 const HISTOGRAM_BYTES: usize = 320;
 
-/// Heap of a block before there is a sample in it.
-const BLOCK_BYTES: usize = BLOCK_SERIES * size_of::<SeriesChunks>() + size_of::<Block>();
+/// Heap of a block before there is a sample in it,
+const BLOCK_BYTES: usize = size_of::<Block>();
+/// and of its slots.
+const SLOTS_BYTES: usize = BLOCK_SERIES * size_of::<SeriesChunks>();
 
 impl Block {
     fn new() -> Self {
-        let series = vec![SeriesChunks::default(); BLOCK_SERIES];
-        Self { series, pages: Pages::default(), rare: HashMap::new() }
+        Self { series: Vec::new(), pages: Pages::default(), rare: HashMap::new() }
     }
 
     fn histograms(&self, at: u32) -> impl Iterator<Item = &HistogramPoint> {

@@ -35,8 +35,8 @@ struct Inner {
 
 impl MetadataTable {
     /// Takes out of a batch what is known already: senders repeat metadata all the time, the log
-    /// need not.
-    pub fn retain_news(&self, batch: &mut SeriesBatch) {
+    /// need not. What was received before `stale_ms` is news again: some of its log may be gone.
+    pub fn retain_news(&self, batch: &mut SeriesBatch, stale_ms: i64) {
         if batch.metadata.is_empty() {
             return;
         }
@@ -46,7 +46,7 @@ impl MetadataTable {
         batch.metadata.retain(|news| {
             let Some(known) = known else { return true };
             match known.get(&news.metric) {
-                Some(described) => described.metadata != *news,
+                Some(described) => described.metadata != *news || described.received_ms < stale_ms,
                 None => known.len() < FAMILIES_PER_TENANT_MAX,
             }
         });
@@ -106,7 +106,7 @@ impl Inner {
         match families.get_mut(&news.metadata.metric) {
             Some(known) => {
                 let rank = |d: &Described| (d.received_ms, d.metadata.clone());
-                let newer = rank(&news) > rank(known) && news.metadata != known.metadata;
+                let newer = rank(&news) > rank(known);
                 if newer {
                     *known = news;
                 }
@@ -144,11 +144,31 @@ mod tests {
 
         let mut batch = SeriesBatch::new(tenant.clone(), bytes::Bytes::new());
         batch.metadata = vec![described("a", "new"), described("b", "x")];
-        table.retain_news(&mut batch);
+        table.retain_news(&mut batch, i64::MIN);
 
         assert_eq!(batch.metadata, [described("b", "x")]);
         assert_eq!(table.of_tenant(&tenant, None), [described("a", "new")]);
         assert_eq!(table.take_dirty().len(), 1);
         assert!(table.take_dirty().is_empty());
+    }
+
+    #[test]
+    fn what_was_received_long_ago_is_news_again_and_any_order_gives_the_same() {
+        let tenant = TenantId::anonymous();
+        let received = [(10, "a help"), (20, "a help"), (15, "another")];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let table = MetadataTable::default();
+            for (received_ms, help) in order.map(|at| received[at]) {
+                table.apply(&tenant, &[described("a", help)], received_ms);
+            }
+            assert_eq!(table.of_tenant(&tenant, None), [described("a", "a help")], "{order:?}");
+            let is_news = |stale_ms| {
+                let mut batch = SeriesBatch::new(tenant.clone(), bytes::Bytes::new());
+                batch.metadata = vec![described("a", "a help")];
+                table.retain_news(&mut batch, stale_ms);
+                !batch.metadata.is_empty()
+            };
+            assert!(!is_news(20) && is_news(21), "{order:?}");
+        }
     }
 }

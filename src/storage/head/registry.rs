@@ -176,6 +176,15 @@ impl Registry {
         self.bytes.store(inner.index.bytes() + inner.series_bytes, Ordering::Relaxed);
     }
 
+    /// Marks series as used in `epoch`. They were not forgotten since they were resolved.
+    pub fn mark_used(&self, ids: &[SeriesId], epoch: u64) {
+        let epoch = epoch_number(epoch);
+        let inner = self.inner.read();
+        for id in ids.iter().filter(|id| **id != REFUSED) {
+            inner.mark(*id, epoch);
+        }
+    }
+
     /// The generation of the series that an id stands for now.
     pub fn generation(&self, id: SeriesId) -> u32 {
         self.inner.read().entries[id].generation

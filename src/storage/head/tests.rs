@@ -455,3 +455,21 @@ fn what_a_million_series_cost() {
         );
     }
 }
+
+#[test]
+fn an_epoch_costs_what_it_has_whatever_ids_there_are_below() {
+    let registry = Registry::new();
+    let bytes_of_one_at = |id: SeriesId| {
+        let epoch = super::Epoch::new(1, 0, 1, 0);
+        let series = SeriesRef { id, generation: 1 };
+        let sample = crate::model::FloatSample { timestamp_ms: 1, start_ms: 0, value: 1.0 };
+        super::epoch::EpochWriter::new(&epoch, &registry).push_float(series, sample);
+        let has = |series| epoch.has_samples(series, crate::model::TimeRange::ALL);
+        assert!(has(series) && !has(SeriesRef { id: 7, generation: 1 }));
+        assert_eq!(epoch.all_series(), [series]);
+        epoch.bytes()
+    };
+
+    let (first, last) = (bytes_of_one_at(0), bytes_of_one_at(100_000));
+    assert!(last < 8 * first, "{last} bytes for one series among many, {first} where there is no other");
+}

@@ -62,9 +62,11 @@ impl DecodedFrame {
 }
 
 /// Why a payload cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
+    #[error("section {section} of the frame: {why}")]
     Malformed { section: &'static str, why: Malformed },
+    #[error("a section with tag {0}, which this build does not know")]
     UnknownSection(u8),
 }
 
@@ -87,6 +89,12 @@ pub fn decoded_bytes(payload: &[u8]) -> u64 {
     let floats = take_summary(&mut { payload }).map_or(0, |summary| summary.floats);
     let float_bytes = floats.saturating_mul(size_of::<(u32, FloatSample)>() as u64);
     float_bytes.saturating_add(GROWTH * payload.len() as u64).min(FRAME_BYTES_MAX)
+}
+
+/// Decodes the payload of a fresh frame, which refers to no other, into `frame`.
+pub fn decode_fresh(payload: &[u8], frame: &mut DecodedFrame) -> Result<(), PayloadError> {
+    frame.fresh = true;
+    decode_payload(payload, &mut Tables::default(), frame)
 }
 
 /// Decodes a payload into `frame`, whose columns are cleared first.

@@ -66,6 +66,11 @@ impl Frame {
         &self.summary
     }
 
+    /// Its payload behind room for a header.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The frame's bytes for `offset` of the file.
     pub fn place(&mut self, file: &FileHeader, offset: u64, partition: u16) -> &[u8] {
         let (header, payload) = self.bytes.split_at_mut(FRAME_HEADER_BYTES);

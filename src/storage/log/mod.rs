@@ -40,20 +40,22 @@ mod values;
 
 use crate::encoding::log_file as layout;
 
-pub use decoder::DecodedFrame;
+pub use decoder::{DecodedFrame, decode_fresh};
 pub use defined::DefinedLabels;
 pub use directory::{LogFileEntry, file_path, list_files, remove_files};
 pub use encoder::FileEncoder;
 pub use error::LogError;
+pub use index::{IndexEntry, read_entries};
 pub use log::Log;
 pub use options::LogOptions;
 pub use reader::LogFileReader;
+pub use records::LoggedMetadata;
 pub use recover::{Recovered, seal_newest};
 pub use scanner::Tail;
+pub use summary::Summary;
 #[cfg(test)]
 pub use {
     disk::{Disk, DiskFile, SystemDisk},
     log::Ticket,
-    records::{LoggedMetadata, Tombstone},
-    summary::Summary,
+    records::Tombstone,
 };

@@ -106,9 +106,7 @@ impl LogFileReader {
 /// The error of a payload that cannot be read, with its file and place.
 pub(super) fn payload_error(path: &Path, offset: u64, error: PayloadError) -> LogError {
     match error {
-        PayloadError::Malformed { section, why } => {
-            LogError::corrupt(path, offset, format!("section {section} of the frame: {why}"))
-        }
+        PayloadError::Malformed { .. } => LogError::corrupt(path, offset, error),
         PayloadError::UnknownSection(tag) => LogError::UnknownFormat {
             path: path.to_owned(),
             what: format!("a section with tag {tag} in the frame at offset {offset}"),

@@ -1,19 +1,33 @@
 //! One input of a merge: the rows of a part in order, a bounded number of bytes of them in memory.
+//!
+//! Owns what an input is, wherever its part is kept: [`Input`].
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::fmt;
 
 use crate::memory::MemoryBudget;
 use crate::model::{Exemplar, Labels, TenantId, TimeRange};
 use crate::querier::{QueryError, QueryGuard};
-use crate::storage::error::StorageError;
-use crate::storage::part::{PartError, RowSamples};
-use crate::storage::view::Part;
+use crate::storage::part::{PartError, PartReader, RowSamples, SectionSource};
 
 /// Rows that are read at once, where they are short.
 const BATCH_ROWS_MAX: u32 = 512;
 /// Rows of the first batch.
 const BATCH_ROWS_FIRST: u32 = 32;
+
+/// A part that is merged: how it is read, what it is called where that fails, and what of it is hidden.
+pub trait Input {
+    type Source: SectionSource;
+    type Error: fmt::Display;
+
+    fn reader(&self) -> Result<&PartReader<Self::Source>, Self::Error>;
+
+    /// The error of reading it, with its name.
+    fn failed(&self, source: PartError) -> Self::Error;
+
+    /// Takes away what is deleted of a series.
+    fn hide(&self, tenant: &TenantId, labels: &Labels, samples: &mut RowSamples);
+}
 
 /// A row with everything that the part has of it in the cursor's range.
 pub struct Row {
@@ -31,8 +45,8 @@ pub struct Tally {
 }
 
 /// See the module.
-pub struct PartCursor {
-    pub part: Arc<Part>,
+pub struct PartCursor<I> {
+    pub input: I,
     range: TimeRange,
     next_row: u32,
     batch_rows: u32,
@@ -41,12 +55,12 @@ pub struct PartCursor {
     pub read: Tally,
 }
 
-impl PartCursor {
+impl<I: Input> PartCursor<I> {
     /// Of a part's rows what lies in `range`. At most `batch_bytes_max` of them are in memory at a
     /// time, more only where a single row has more.
-    pub fn new(part: Arc<Part>, range: TimeRange, batch_bytes_max: u64) -> Self {
+    pub fn new(input: I, range: TimeRange, batch_bytes_max: u64) -> Self {
         Self {
-            part,
+            input,
             range,
             next_row: 0,
             batch_rows: BATCH_ROWS_FIRST,
@@ -57,8 +71,8 @@ impl PartCursor {
     }
 
     /// The next row that has anything in the range.
-    pub fn next(&mut self) -> Result<Option<Row>, StorageError> {
-        let rows = self.part.reader()?.summary().rows;
+    pub fn next(&mut self) -> Result<Option<Row>, I::Error> {
+        let rows = self.input.reader()?.summary().rows;
         while self.batch.is_empty() && self.next_row < rows {
             let end = self.next_row.saturating_add(self.batch_rows).min(rows);
             let numbers: Vec<u32> = (self.next_row..end).collect();
@@ -72,15 +86,14 @@ impl PartCursor {
                 Err(PartError::Query(QueryError::Memory(_))) if numbers.len() > 1 => {
                     self.batch_rows = numbers.len() as u32 / 2;
                 }
-                Err(source) => return Err(StorageError::Part { part: self.part.entry.number, source }),
+                Err(source) => return Err(self.input.failed(source)),
             }
         }
         Ok(self.batch.pop_front())
     }
 
     fn fill(&mut self, numbers: &[u32], bytes_max: u64) -> Result<(), PartError> {
-        let part = Arc::clone(&self.part);
-        let reader = part.reader().map_err(|e| QueryError::Storage(e.to_string()))?;
+        let reader = self.input.reader().map_err(|e| QueryError::Storage(e.to_string()))?;
         let guard = QueryGuard::new(None, MemoryBudget::new("merge", bytes_max));
         let mut samples: VecDeque<(u32, RowSamples)> = VecDeque::new();
         reader.read(numbers, self.range, &guard, &mut |row, of_row| {

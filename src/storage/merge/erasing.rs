@@ -91,7 +91,7 @@ impl HiddenRows {
     fn hides(&mut self, hidden: &Hidden, part: &Part) -> Result<bool, StorageError> {
         let by = By::Deletion(hidden.tombstone.id);
         let rows = || has_rows(part, hidden.tenant(), hidden.matchers(), hidden.range());
-        Ok(hidden.concerns(&part.entry) && self.ask(part, by, rows)?)
+        Ok(part.may_hold(hidden) && self.ask(part, by, rows)?)
     }
 
     /// Whether rules hide all that some series have in the part. A part with younger samples is

@@ -16,18 +16,19 @@ use std::sync::atomic::Ordering;
 
 use tracing::warn;
 
-use super::cursor::Tally;
+use super::cursor::{Input, Tally};
 use super::pace::{Pace, Step, Stopped};
 use super::plan::{Job, Output};
 use super::stream::MergedSeries;
 use crate::chunk::Effort;
-use crate::model::TimeRange;
+use crate::model::{Labels, TenantId, TimeRange};
 use crate::storage::cut::cut;
 use crate::storage::engine::Engine;
+use crate::storage::erase::erase;
 use crate::storage::error::StorageError;
 use crate::storage::local::sst::SstSink;
 use crate::storage::local::{CatalogueBatch, PartEntry};
-use crate::storage::part::{PartOptions, PartWriter};
+use crate::storage::part::{PartError, PartOptions, PartReader, PartWriter, RowSamples, SectionSource};
 use crate::storage::view::{Hidden, Part};
 
 /// Outputs that are written in one pass over the inputs: each takes memory while it is written.
@@ -72,6 +73,39 @@ pub(super) struct Unnamed {
     ingested: Vec<u64>,
     entries: Vec<PartEntry>,
     files: Vec<PathBuf>,
+}
+
+/// A part of a view, and the deletions that concern it.
+pub struct PartInput {
+    pub part: Arc<Part>,
+    hidden: Vec<Arc<Hidden>>,
+}
+
+impl PartInput {
+    /// Of all deletions those are kept that may hide something of the part.
+    pub fn new(part: &Arc<Part>, hidden: &[Arc<Hidden>]) -> Self {
+        let hidden = hidden.iter().filter(|hidden| part.may_hold(hidden)).cloned().collect();
+        Self { part: Arc::clone(part), hidden }
+    }
+}
+
+impl Input for PartInput {
+    type Source = Box<dyn SectionSource>;
+    type Error = StorageError;
+
+    fn reader(&self) -> Result<&PartReader<Self::Source>, StorageError> {
+        self.part.reader()
+    }
+
+    fn failed(&self, source: PartError) -> StorageError {
+        StorageError::Part { part: self.part.entry.number, source }
+    }
+
+    fn hide(&self, tenant: &TenantId, labels: &Labels, samples: &mut RowSamples) {
+        for hidden in self.hidden.iter().filter(|hidden| hidden.matches(tenant, labels)) {
+            erase(samples, hidden.range());
+        }
+    }
 }
 
 /// Everything that the passes of a job have in common.
@@ -163,14 +197,14 @@ impl Merge<'_> {
     ) -> Result<(), MergeError> {
         let (Some(first), Some(last)) = (outputs.first(), outputs.last()) else { return Ok(()) };
         let range = TimeRange::new(first.window.start_ms, last.window.range().end_ms);
-        let hidden: Vec<&Hidden> = self.hidden.iter().map(|hidden| &**hidden).collect();
         let retention = self.engine.retention_at(self.now_ms);
         let bytes_max = inputs_bytes_max(self.gathered_bytes_max());
-        let mut series = MergedSeries::open(&self.inputs, range, hidden, retention, bytes_max)?;
+        let inputs = self.inputs.iter().map(|part| PartInput::new(part, &self.hidden)).collect();
+        let mut series = MergedSeries::open(inputs, range, retention, bytes_max)?;
         let mut runs: Vec<u64> = vec![0; outputs.len()];
         while self.write_parts(outputs, &mut series, pace, unnamed, &mut runs)? {}
-        for (part, tally) in series.tallies() {
-            let total = read.entry(part).or_default();
+        for (input, tally) in series.tallies() {
+            let total = read.entry(input.part.entry.number).or_default();
             total.samples += tally.samples;
             total.exemplars += tally.exemplars;
         }
@@ -182,7 +216,7 @@ impl Merge<'_> {
     fn write_parts(
         &self,
         outputs: &[Output],
-        series: &mut MergedSeries<'_>,
+        series: &mut MergedSeries<'_, PartInput>,
         pace: &mut dyn Pace,
         unnamed: &mut Unnamed,
         runs: &mut [u64],
@@ -235,7 +269,7 @@ impl Merge<'_> {
     /// Gives series to the writers until they have gathered enough; says whether there is more.
     fn add_series(
         &self,
-        series: &mut MergedSeries<'_>,
+        series: &mut MergedSeries<'_, PartInput>,
         writers: &mut [PartWriter<'_>],
         ranges: &[TimeRange],
         first_part: u64,

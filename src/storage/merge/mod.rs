@@ -28,5 +28,8 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use execute::working_bytes;
+pub use cursor::{Input, Tally};
+pub use execute::{PartInput, working_bytes};
+pub use plan::OF_DAY;
+pub use stream::MergedSeries;
 pub use worker::{Merger, Request};

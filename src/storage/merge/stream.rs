@@ -3,16 +3,13 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 
-use super::cursor::{PartCursor, Row, Tally};
+use super::cursor::{Input, PartCursor, Row, Tally};
 use crate::model::TimeRange;
 use crate::storage::erase::erase;
-use crate::storage::error::StorageError;
 use crate::storage::part::{PartSeries, RowSamples, row_order};
 use crate::storage::retention::Retention;
 use crate::storage::select::{join_pieces, sort_exemplars};
-use crate::storage::view::{Hidden, Part};
 
 /// Rows of one input that may be in memory at least: of fewer, each would be read on its own.
 const INPUT_BYTES_MIN: u64 = 256 << 10;
@@ -31,26 +28,24 @@ impl Ord for Head {
 }
 
 /// See the module.
-pub struct MergedSeries<'a> {
-    cursors: Vec<PartCursor>,
+pub struct MergedSeries<'a, I> {
+    cursors: Vec<PartCursor<I>>,
     heads: BinaryHeap<Reverse<Head>>,
-    hidden: Vec<&'a Hidden>,
     retention: Retention<'a>,
 }
 
-impl<'a> MergedSeries<'a> {
-    /// What the parts have in `range`; about `bytes_max` of it are in memory at a time.
+impl<'a, I: Input> MergedSeries<'a, I> {
+    /// What the inputs have in `range`; about `bytes_max` of it are in memory at a time.
     pub fn open(
-        parts: &[Arc<Part>],
+        inputs: Vec<I>,
         range: TimeRange,
-        hidden: Vec<&'a Hidden>,
         retention: Retention<'a>,
         bytes_max: u64,
-    ) -> Result<Self, StorageError> {
-        let bytes_max = (bytes_max / parts.len().max(1) as u64).max(INPUT_BYTES_MIN);
-        let open = |part: &Arc<Part>| PartCursor::new(Arc::clone(part), range, bytes_max);
-        let mut merged =
-            Self { cursors: parts.iter().map(open).collect(), heads: BinaryHeap::new(), hidden, retention };
+    ) -> Result<Self, I::Error> {
+        let bytes_max = (bytes_max / inputs.len().max(1) as u64).max(INPUT_BYTES_MIN);
+        let open = |input| PartCursor::new(input, range, bytes_max);
+        let cursors = inputs.into_iter().map(open).collect();
+        let mut merged = Self { cursors, heads: BinaryHeap::new(), retention };
         for input in 0..merged.cursors.len() {
             merged.advance(input)?;
         }
@@ -58,7 +53,7 @@ impl<'a> MergedSeries<'a> {
     }
 
     /// The next series that is not wholly deleted or too old.
-    pub fn next(&mut self) -> Result<Option<PartSeries>, StorageError> {
+    pub fn next(&mut self) -> Result<Option<PartSeries>, I::Error> {
         while let Some(Reverse(first)) = self.heads.pop() {
             let mut series = PartSeries::new(first.row.tenant.clone(), first.row.labels.clone());
             let oldest_ms = self.retention.oldest_of_ms(&series.tenant, &series.labels);
@@ -71,7 +66,9 @@ impl<'a> MergedSeries<'a> {
                 self.take(head, &mut series, &mut pieces)?;
             }
             let mut joined = join_pieces(pieces);
-            erase(&mut joined, TimeRange::new(i64::MIN, oldest_ms.saturating_sub(1)));
+            if oldest_ms > i64::MIN {
+                erase(&mut joined, TimeRange::new(i64::MIN, oldest_ms - 1));
+            }
             series.exemplars.retain(|exemplar| exemplar.timestamp_ms >= oldest_ms);
             sort_exemplars(&mut series.exemplars);
             if !joined.is_empty() || !series.exemplars.is_empty() {
@@ -83,8 +80,8 @@ impl<'a> MergedSeries<'a> {
     }
 
     /// How much was read of each input so far.
-    pub fn tallies(&self) -> impl Iterator<Item = (u64, Tally)> {
-        self.cursors.iter().map(|cursor| (cursor.part.entry.number, cursor.read))
+    pub fn tallies(&self) -> impl Iterator<Item = (&I, Tally)> {
+        self.cursors.iter().map(|cursor| (&cursor.input, cursor.read))
     }
 
     /// Adds one input's piece without what is deleted of it, and looks for the input's next row.
@@ -93,12 +90,9 @@ impl<'a> MergedSeries<'a> {
         head: Head,
         series: &mut PartSeries,
         pieces: &mut Vec<RowSamples>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), I::Error> {
         let Row { tenant, labels, mut samples, exemplars } = head.row;
-        let entry = &self.cursors[head.input].part.entry;
-        for hidden in self.hidden.iter().filter(|h| h.concerns(entry) && h.matches(&tenant, &labels)) {
-            erase(&mut samples, hidden.range());
-        }
+        self.cursors[head.input].input.hide(&tenant, &labels, &mut samples);
         if !samples.is_empty() {
             pieces.push(samples);
         }
@@ -106,7 +100,7 @@ impl<'a> MergedSeries<'a> {
         self.advance(head.input)
     }
 
-    fn advance(&mut self, input: usize) -> Result<(), StorageError> {
+    fn advance(&mut self, input: usize) -> Result<(), I::Error> {
         if let Some(row) = self.cursors[input].next()? {
             self.heads.push(Reverse(Head { row, input }));
         }

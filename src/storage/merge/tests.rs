@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::cursor::PartCursor;
 use super::erasing::HiddenRows;
-use super::execute::{MergeError, Unnamed, execute, execute_leaving};
+use super::execute::{MergeError, PartInput, Unnamed, execute, execute_leaving};
 use super::pace::{Pace, Step, Stopped};
 use super::plan::{Job, OF_DAY, PlanOptions, plan};
 use crate::clock::ManualClock;
@@ -31,18 +31,18 @@ impl Store {
     /// Opened with the merge thread put to rest: the test merges.
     fn open_quiet(options: &StorageOptions) -> Self {
         let store = Self::open(options.clone());
-        store.storage.merger.stop();
+        store.storage.alone().merger.stop();
         store
     }
 
     /// Seals and flushes; merges nothing.
     fn flush(&self) {
-        let flush = self.storage.background.ask(background::Request::Settle);
+        let flush = self.storage.alone().background.ask(background::Request::Settle);
         self.runtime.block_on(flush).expect("flushed");
     }
 
     fn jobs(&self, thorough: bool) -> Vec<Job> {
-        let engine = &self.storage.engine;
+        let engine = &self.storage.alone().engine;
         let view = engine.view.load_full();
         let facts = HiddenRows::default().facts(engine, &view);
         let grace_ms = engine.options.merge_grace_ms;
@@ -52,13 +52,16 @@ impl Store {
     /// Merges as settling does.
     fn merge_all(&self) {
         while let Some(job) = self.jobs(true).first() {
-            assert!(execute(&self.storage.engine, job, &mut Unpaced).expect("merged"), "inputs are there");
+            assert!(
+                execute(&self.storage.alone().engine, job, &mut Unpaced).expect("merged"),
+                "inputs are there"
+            );
         }
         self.forget_deletions();
     }
 
     fn forget_deletions(&self) {
-        let engine = &self.storage.engine;
+        let engine = &self.storage.alone().engine;
         let done = HiddenRows::default().done(&engine.view.load_full());
         engine.forget_deletions(&done).expect("committed");
     }
@@ -80,12 +83,12 @@ impl Store {
 
     /// Levels of the live parts, in order of time.
     fn levels(&self) -> Vec<u8> {
-        self.storage.engine.view.load().parts.iter().map(|part| part.entry.level).collect()
+        self.storage.alone().engine.view.load().parts.iter().map(|part| part.entry.level).collect()
     }
 
     /// Parts in RocksDB that the catalogue does not name, and files that RocksDB does not know.
     fn garbage(&self) -> (u64, usize) {
-        let engine = &self.storage.engine;
+        let engine = &self.storage.alone().engine;
         let catalogue = engine.database.catalogue().expect("own bytes");
         let staged = std::fs::read_dir(engine.directory.database().staging).expect("listed").count();
         (engine.database.drop_garbage(&catalogue).expect("every live part is there"), staged)
@@ -214,7 +217,7 @@ fn a_process_that_ends_at_any_step_of_a_merge_finds_everything_and_no_garbage() 
         let job = store.jobs(true).remove(0);
         let result = {
             let mut pace = Once::at(step, || false);
-            execute_leaving(&store.storage.engine, &job, &mut pace, &mut Unnamed::default())
+            execute_leaving(&store.storage.alone().engine, &job, &mut pace, &mut Unnamed::default())
         };
         assert!(matches!(result, Err(MergeError::Stopped)), "{step:?}: {result:?}");
         drop(store);
@@ -237,7 +240,7 @@ fn a_merge_that_is_stopped_leaves_nothing_behind() {
     let (want, levels) = (store.all(), store.levels());
     for step in [Step::Series, Step::Written, Step::Ingested] {
         let job = store.jobs(true).remove(0);
-        let result = execute(&store.storage.engine, &job, &mut Once::at(step, || false));
+        let result = execute(&store.storage.alone().engine, &job, &mut Once::at(step, || false));
         assert!(matches!(result, Err(MergeError::Stopped)), "{step:?}: {result:?}");
         assert_eq!((store.all(), store.levels(), store.garbage()), (want.clone(), levels.clone(), (0, 0)));
     }
@@ -282,7 +285,7 @@ fn a_deletion_during_a_merge_hides_what_the_merge_writes() {
         store.delete("up", TimeRange::new(NOW_MS, NOW_MS));
         true
     });
-    assert!(execute(&store.storage.engine, &job, &mut pace).expect("merged"));
+    assert!(execute(&store.storage.alone().engine, &job, &mut pace).expect("merged"));
     store.forget_deletions();
     assert_eq!((store.values_of("up").len(), store.storage.stats().deletions), (1, 1));
 
@@ -391,7 +394,7 @@ fn an_output_that_would_outgrow_memory_goes_on_in_another_part_of_its_run() {
 
     store.merge_all();
 
-    let view = store.storage.engine.view.load_full();
+    let view = store.storage.alone().engine.view.load_full();
     let runs: std::collections::BTreeSet<u64> = view.parts.iter().map(|part| part.entry.run).collect();
     assert!(view.parts.len() > runs.len(), "{} parts of {} runs", view.parts.len(), runs.len());
     assert_eq!(store.all(), want);
@@ -403,12 +406,12 @@ fn readers_keep_what_they_pinned_while_merges_replace_it() {
     let folder = tempfile::tempdir().expect("folder");
     let store = Store::open_quiet(&options(folder.path()));
     append_days(&store);
-    let pinned = store.storage.engine.view.load_full();
+    let pinned = store.storage.alone().engine.view.load_full();
     store.merge_all();
     let dead = pinned.parts[0].entry.number;
     let rows = pinned.parts[0].reader().expect("still there").summary().rows;
     assert!(rows > 0);
-    let is_present = || store.storage.engine.database.has_part(dead).expect("asked");
+    let is_present = || store.storage.alone().engine.database.has_part(dead).expect("asked");
     assert!(is_present());
 
     drop(pinned);
@@ -421,10 +424,10 @@ fn rows_that_are_too_large_for_a_batch_are_read_in_smaller_ones() {
     let folder = tempfile::tempdir().expect("folder");
     let store = Store::open_quiet(&options(folder.path()));
     append_days(&store);
-    let view = store.storage.engine.view.load_full();
+    let view = store.storage.alone().engine.view.load_full();
     let part = view.parts.iter().max_by_key(|part| part.entry.samples()).expect("parts");
     let read = |bytes_max| {
-        let mut cursor = PartCursor::new(Arc::clone(part), TimeRange::ALL, bytes_max);
+        let mut cursor = PartCursor::new(PartInput::new(part, &[]), TimeRange::ALL, bytes_max);
         let mut rows = Vec::new();
         while let Some(row) = cursor.next().expect("own bytes") {
             rows.push(format!("{} {:?} {:?}", row.labels, row.samples, row.exemplars));
@@ -441,7 +444,7 @@ fn rows_that_are_too_large_for_a_batch_are_read_in_smaller_ones() {
 
 /// Parts of one sample each, one an hour back from now.
 fn write_parts(store: &Store, count: u64) {
-    let engine = &store.storage.engine;
+    let engine = &store.storage.alone().engine;
     let (mut files, mut live) = (Vec::new(), Vec::new());
     let first = engine.take_part_numbers(count);
     for at in 0..count {
@@ -472,7 +475,8 @@ fn parts_are_opened_when_a_question_concerns_them_and_not_at_the_start() {
     let store = Store::open_quiet(&options(folder.path()));
     let opened = began.elapsed();
 
-    let open = || store.storage.engine.view.load().parts.iter().filter(|part| part.is_open()).count() as u64;
+    let open =
+        || store.storage.alone().engine.view.load().parts.iter().filter(|part| part.is_open()).count() as u64;
     assert_eq!((store.storage.stats().parts, open()), (count, 0));
     let recent = TimeRange::new(NOW_MS - 2 * HOUR_MS, NOW_MS);
     assert_eq!(bits(&store.select(&[], recent))[0].1.len(), 3);
@@ -489,8 +493,8 @@ fn a_part_that_cannot_be_read_is_left_alone_and_the_others_are_merged() {
     let store = Store::open(options(folder.path()));
     store.append(batch_of("late", &[float(NOW_MS - 9 * DAY_MS, 1.0)]));
     store.flush();
-    let broken = store.storage.engine.view.load().parts[0].entry.number;
-    store.storage.engine.database.drop_part(broken).expect("dropped behind the catalogue's back");
+    let broken = store.storage.alone().engine.view.load().parts[0].entry.number;
+    store.storage.alone().engine.database.drop_part(broken).expect("dropped behind the catalogue's back");
     store.delete("late", TimeRange::ALL);
     for at in 0..3 {
         store.append(batch_of("up", &[float(NOW_MS + at, at as f64)]));

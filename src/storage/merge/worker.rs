@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 use super::erasing::HiddenRows;
 use super::execute::{MergeError, execute, working_bytes};
 use super::pace::{Paced, Wishes};
-use super::plan::{Job, PlanOptions, plan, plan_erasing};
+use super::plan::{Job, PlanOptions, Reason, plan, plan_erasing};
 use crate::storage::disk_room::DiskRoom;
 use crate::storage::engine::Engine;
 use crate::storage::error::{AppendError, StorageError};
@@ -43,6 +43,8 @@ pub enum Request {
     Settle(Reply),
     /// Erase from parts whatever is deleted.
     Erase(Reply),
+    /// Split late parts along the days.
+    Split(Reply),
 }
 
 /// The running thread. Dropping it stops the merge under way; it begins anew at the next start.
@@ -99,6 +101,8 @@ enum Goal {
     Settled,
     /// Parts with deleted rows.
     Erased,
+    /// No late part.
+    Split,
 }
 
 struct Worker<'a> {
@@ -124,6 +128,7 @@ impl<'a> Worker<'a> {
                 // Whoever asked may have gone.
                 Ok(Request::Settle(reply)) => drop(reply.send(self.reach(Goal::Settled))),
                 Ok(Request::Erase(reply)) => drop(reply.send(self.reach(Goal::Erased))),
+                Ok(Request::Split(reply)) => drop(reply.send(self.reach(Goal::Split))),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -185,12 +190,16 @@ impl<'a> Worker<'a> {
         let options = PlanOptions {
             now_ms: self.engine.clock.now_ms(),
             grace_ms: self.engine.options.merge_grace_ms,
-            thorough: goal == Goal::Settled,
+            thorough: matches!(goal, Goal::Settled | Goal::Split),
         };
         let jobs = match goal {
             Goal::Due => self.that_fit(plan(&facts, options)),
             Goal::Settled => plan(&facts, options),
             Goal::Erased => plan_erasing(&facts, options),
+            Goal::Split => {
+                let late = |job: &Job| job.reason == Reason::Late;
+                plan(&facts, options).into_iter().filter(late).collect()
+            }
         };
         // After a failure the next one has its turn: what cannot be merged does not hold up the rest.
         let turn = self.failures as usize % jobs.len().max(1);

@@ -86,6 +86,16 @@ impl<T: SectionSource + ?Sized> SectionSource for Arc<T> {
     }
 }
 
+impl<T: SectionSource + ?Sized> SectionSource for Box<T> {
+    fn get(&self, section: Section, key: &[u8]) -> Result<Option<Bytes>, PartError> {
+        (**self).get(section, key)
+    }
+
+    fn scan(&self, section: Section, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), PartError> {
+        (**self).scan(section, start, end, visit)
+    }
+}
+
 /// A container in memory.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryContainer {

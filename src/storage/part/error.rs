@@ -18,6 +18,12 @@ pub enum PartError {
     /// The container failed: I/O, a bad checksum.
     #[error("{} section of a part: {source}", section.as_str())]
     Container { section: Section, source: Box<dyn std::error::Error + Send + Sync> },
+    /// An object that is no block, or not the one that was written.
+    #[error("block {block:032x} cannot be read, at offset {offset}: {what}")]
+    Block { block: u128, offset: u64, what: String },
+    /// Where the part is kept cannot be reached for now; says which object it is and why.
+    #[error("{0}")]
+    Unreachable(String),
     #[error("{} section: key {} is not above {}", section.as_str(), HexKey(key), HexKey(last))]
     KeyOrder { section: Section, last: Vec<u8>, key: Vec<u8> },
     #[error("series {labels} of tenant {tenant} is not above the one before it")]
@@ -46,6 +52,7 @@ impl PartError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Query(query) => query.kind(),
+            Self::Unreachable(_) => ErrorKind::Unavailable,
             _ => ErrorKind::Internal,
         }
     }
@@ -55,6 +62,7 @@ impl From<PartError> for QueryError {
     fn from(error: PartError) -> Self {
         match error {
             PartError::Query(query) => query,
+            PartError::Unreachable(what) => Self::Unavailable(what),
             other => Self::Storage(other.to_string()),
         }
     }

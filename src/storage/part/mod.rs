@@ -41,9 +41,7 @@ pub mod writer;
 pub use container::{MemoryContainer, Section, SectionSink, SectionSource};
 pub use error::PartError;
 pub use reader::PartReader;
-#[cfg(test)]
-pub use series::PartSummary;
-pub use series::{LE, PartOptions, PartSeries, RowSamples, le_order, row_order};
+pub use series::{LE, PartOptions, PartSeries, PartSummary, RowSamples, le_order, row_order};
 pub use writer::PartWriter;
 
 #[cfg(test)]

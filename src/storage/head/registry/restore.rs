@@ -1,9 +1,12 @@
 //! Series of the log back into the registry, many under one lock.
 //!
 //! A log file numbers its label pairs: what each is here is looked up once, and a series is then a
-//! translation of a few numbers. Nothing is refused: all of it was acknowledged.
+//! translation of a few numbers. The series that followed the last one when it came before is tried first: where
+//! it is the one, its labels are compared and nothing is looked up. Nothing is refused: all of it was acknowledged.
 
-use super::{Inner, Registry, SeriesRef, epoch_number};
+use std::sync::atomic::Ordering;
+
+use super::{Inner, Registry, SeriesId, SeriesRef, epoch_number};
 use crate::model::TenantId;
 use crate::storage::head::index::{Neighbour, PairNumber, TenantNumber};
 use crate::storage::log::DefinedLabels;
@@ -63,8 +66,12 @@ impl Registry {
                 labels.forgettings = inner.forgettings;
             }
             let tenant = inner.index.add_tenant(tenant);
+            // Nothing is forgotten under the lock.
+            let mut before = None;
             for logged in series.by_ref().take(RESTORE_AT_ONCE) {
-                found.push(inner.restore(labels, tenant, logged, epoch));
+                let series = inner.restore(labels, tenant, logged, epoch, before);
+                before = Some(series.id);
+                found.push(series);
             }
             self.note_bytes(&inner);
         }
@@ -78,7 +85,11 @@ impl Inner {
         tenant: TenantNumber,
         logged: &[u32],
         epoch: u32,
+        before: Option<SeriesId>,
     ) -> SeriesRef {
+        let guess = before.map(|before| self.entries[before].next.load(Ordering::Relaxed));
+        let guessed = guess.and_then(|id| self.entries.get(id)).filter(|entry| entry.tenant == tenant);
+        let mut near = Neighbour::new(guessed.map_or(&[], |entry| &entry.pairs));
         labels.pairs.clear();
         for &number in logged {
             let known = &mut labels.known[number as usize];
@@ -87,22 +98,34 @@ impl Inner {
                 _ => {
                     let (name, value) = labels.labels.label(number);
                     // One that is new gets this series: no other has it.
-                    let pair =
-                        self.index.add(tenant, name.as_bytes(), value.as_bytes(), &mut Neighbour::default());
+                    let pair = self.index.add(tenant, name.as_bytes(), value.as_bytes(), &mut near);
                     *known = Some(KnownPair { tenant, pair });
                     pair
                 }
             };
             labels.pairs.push(pair);
         }
-        let hash = self.keys.series(tenant, &labels.pairs);
-        let id = match self.find_hashed(hash, tenant, &labels.pairs) {
+        let id = match guess.filter(|id| self.is(*id, tenant, &labels.pairs)) {
             Some(id) => {
                 self.mark(id, epoch);
                 id
             }
-            None => self.enter(tenant, labels.pairs.as_slice().into(), hash, epoch),
+            None => self.find_or_enter(tenant, &labels.pairs, epoch),
         };
+        if let Some(before) = before.filter(|_| guess != Some(id)) {
+            self.entries[before].next.store(id, Ordering::Relaxed);
+        }
         SeriesRef { id, generation: self.entries[id].generation }
+    }
+
+    fn find_or_enter(&mut self, tenant: TenantNumber, pairs: &[PairNumber], epoch: u32) -> SeriesId {
+        let hash = self.keys.series(tenant, pairs);
+        match self.find_hashed(hash, tenant, pairs) {
+            Some(id) => {
+                self.mark(id, epoch);
+                id
+            }
+            None => self.enter(tenant, pairs.into(), hash, epoch),
+        }
     }
 }

@@ -36,7 +36,7 @@ impl Scene {
 
     /// Where the merge is going to write an output.
     fn staged(&self, output: usize) -> PathBuf {
-        let part = self.store.storage.engine.take_part_numbers(0) + output as u64;
+        let part = self.store.storage.alone().engine.take_part_numbers(0) + output as u64;
         self.path(&format!("staging/part-{part}-0.sst"))
     }
 
@@ -51,7 +51,7 @@ impl Scene {
         if at.is_none() {
             install(&self);
         }
-        let engine = &self.store.storage.engine;
+        let engine = &self.store.storage.alone().engine;
         for _attempt in 0..2 {
             let result = match at {
                 None => execute(engine, &self.job, &mut Unpaced),
@@ -150,7 +150,7 @@ fn next_tables(scene: &Scene) -> Vec<PathBuf> {
 #[test]
 fn a_catalogue_that_cannot_be_flushed_behind_a_merge() {
     let scene = Scene::set();
-    let engine = &scene.store.storage.engine;
+    let engine = &scene.store.storage.alone().engine;
     let install = || {
         for path in next_tables(&scene) {
             symlink("/dev/full", path).expect("in the way");
@@ -188,7 +188,7 @@ fn whoever_settles_is_told_that_a_merge_failed_and_settles_once_it_can_succeed()
     drop(scene.store);
     let store = Store::open(options(folder.path()));
     // Whatever number the merge takes by now.
-    let first = store.storage.engine.take_part_numbers(0);
+    let first = store.storage.alone().engine.take_part_numbers(0);
     for part in first..first + 200 {
         symlink("/dev/full", folder.path().join(format!("staging/part-{part}-0.sst"))).expect("in the way");
     }

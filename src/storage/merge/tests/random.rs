@@ -109,10 +109,10 @@ impl Life {
             let mut pace = Once::at(self.random.pick(&STEPS), || false);
             let mut unnamed = Unnamed::default();
             // A short merge has no such step and comes to its end.
-            let _ = execute_leaving(&self.store().storage.engine, &job, &mut pace, &mut unnamed);
+            let _ = execute_leaving(&self.store().storage.alone().engine, &job, &mut pace, &mut unnamed);
             self.reopen();
         } else {
-            assert!(execute(&self.store().storage.engine, &job, &mut Unpaced).expect("merged"));
+            assert!(execute(&self.store().storage.alone().engine, &job, &mut Unpaced).expect("merged"));
         }
     }
 
