@@ -29,6 +29,22 @@ const KNOWN: [&str; 10] = [
     "lost+found",
 ];
 
+/// Of a replica: the segments that it holds,
+pub const HELD: &str = "held";
+/// in the place of them, where it shows the bucket as it was,
+pub const PAST: &str = "past";
+/// pieces of blocks,
+pub const CACHE: &str = "cache";
+/// how far it is with a store that it found in the folder,
+pub const ADOPTION: &str = "adoption";
+/// and how the folders begin into which it has put such stores.
+pub const ADOPTED: &str = "adopted-";
+
+/// What a pull has fetched; a folder that has it is not whole.
+pub const PULL: &str = "pull";
+/// In it, the bucket's address: whoever finds it knows that everything beside it is a pull's, and may go.
+const PULLED_FROM: &str = "BUCKET";
+
 /// Files that are replaced as a whole, by way of a temporary one that a crash may leave behind.
 const REPLACED: [&str; 2] = ["FORMAT", "COMMITTED"];
 
@@ -60,6 +76,12 @@ impl Directory {
         std::fs::create_dir_all(path).map_err(io("create", path))?;
         refuse_foreign(path)?;
         let lock = lock(&path.join("LOCK"))?;
+        Self::open_locked(path, lock)
+    }
+
+    /// As [`Self::open`], of a folder that was looked at and whose lock is held.
+    pub fn open_locked(path: &Path, lock: File) -> Result<Self, StorageError> {
+        refuse_headless(path)?;
         let format = path.join("FORMAT");
         if format.exists() {
             check_format(&format)?
@@ -84,6 +106,11 @@ impl Directory {
 
     pub fn database(&self) -> DatabasePaths {
         database_paths(&self.path)
+    }
+
+    /// Where a pull keeps what it has fetched.
+    pub fn pulling(&self) -> PathBuf {
+        self.path.join(PULL)
     }
 
     /// Makes a folder for a snapshot of this name, to be filled and then finished. It holds what a
@@ -189,14 +216,92 @@ pub fn inspect(path: &Path) -> Result<Option<File>, StorageError> {
 }
 
 fn refuse_foreign(path: &Path) -> Result<(), StorageError> {
-    for entry in std::fs::read_dir(path).map_err(io("list", path))? {
-        let name = entry.map_err(io("list", path))?.file_name().to_string_lossy().into_owned();
-        let leftover = |file: &&str| durable::temporary(Path::new(file)) == Path::new(&name);
-        let known = KNOWN.contains(&name.as_str()) || REPLACED.iter().any(leftover);
-        if !known {
-            return Err(StorageError::Foreign { path: path.to_owned(), found: name });
+    for found in names(path)? {
+        if is_of_replica(&found) {
+            return Err(StorageError::OfReplica { path: path.to_owned(), found });
         }
+        refuse_unknown(path, found)?;
     }
+    refuse_headless(path)
+}
+
+/// Locks the folder of a replica, in which there may also be what a store that stood alone has left.
+pub fn lock_of_replica(path: &Path) -> Result<File, StorageError> {
+    std::fs::create_dir_all(path).map_err(io("create", path))?;
+    for found in names(path)?.into_iter().filter(|name| !is_of_replica(name)) {
+        refuse_unknown(path, found)?;
+    }
+    lock(&path.join("LOCK"))
+}
+
+/// Locks the folder that a pull fills: one in which there is nothing, or what an earlier pull has begun, which
+/// is removed. It is not opened by anybody else before [`end_pull`].
+pub fn begin_pull(path: &Path, url: &str) -> Result<Directory, StorageError> {
+    std::fs::create_dir_all(path).map_err(io("create", path))?;
+    let pulling = path.join(PULL);
+    let is_begun = pulling.join(PULLED_FROM).exists();
+    let is_free = |name: &str| ["LOCK", "lost+found", PULL].contains(&name);
+    for name in names(path)?.into_iter().filter(|name| !is_free(name)) {
+        if !is_begun {
+            return Err(StorageError::NotEmpty { path: path.to_owned(), found: name });
+        }
+        refuse_unknown(path, name)?;
+    }
+    let lock = lock(&path.join("LOCK"))?;
+    std::fs::create_dir_all(&pulling).map_err(io("create", &pulling))?;
+    sync_folder(path)?;
+    let from = pulling.join(PULLED_FROM);
+    durable::replace(&from, format!("{url}\n").as_bytes()).map_err(io("write", &from))?;
+    for name in names(path)?.into_iter().filter(|name| !is_free(name)) {
+        remove(&path.join(name))?;
+    }
+    for name in names(&pulling)?.into_iter().filter(|name| name != PULLED_FROM) {
+        remove(&pulling.join(name))?;
+    }
+    Directory::open_locked(path, lock)
+}
+
+/// The pull is whole: from here on the folder is a data directory like any other.
+pub fn end_pull(directory: &Directory) -> Result<(), StorageError> {
+    remove(&directory.path.join(PULL))?;
+    sync_folder(&directory.path)
+}
+
+fn remove(path: &Path) -> Result<(), StorageError> {
+    let is_folder = path.is_dir() && !path.is_symlink();
+    let removed = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    removed.map_err(io("remove", path))
+}
+
+fn names(path: &Path) -> Result<Vec<String>, StorageError> {
+    let entries = std::fs::read_dir(path).map_err(io("list", path))?;
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        Ok(entry.map_err(io("list", path))?.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
+}
+
+fn is_replaced(name: &str, files: &[&str]) -> bool {
+    files.iter().any(|file| durable::temporary(Path::new(file)) == Path::new(name))
+}
+
+fn is_of_replica(name: &str) -> bool {
+    [HELD, PAST, CACHE, ADOPTION].contains(&name)
+        || name.starts_with(ADOPTED)
+        || is_replaced(name, &[ADOPTION])
+}
+
+fn refuse_unknown(path: &Path, name: String) -> Result<(), StorageError> {
+    if name == PULL {
+        return Err(StorageError::UnfinishedPull { path: path.to_owned() });
+    }
+    if KNOWN.contains(&name.as_str()) || is_replaced(&name, &REPLACED) {
+        return Ok(());
+    }
+    Err(StorageError::Foreign { path: path.to_owned(), found: name })
+}
+
+fn refuse_headless(path: &Path) -> Result<(), StorageError> {
     let has = |name| path.join(name).exists();
     if !has("FORMAT") && (has("log") || has("db")) {
         return Err(StorageError::CorruptFormat {
@@ -292,6 +397,66 @@ mod tests {
         drop(Directory::open(&path).expect("open again"));
         assert_eq!(there(), ["whole"]);
         assert!(path.join("snapshots/whole/FORMAT").exists() && path.join("snapshots/whole/log").is_dir());
+    }
+
+    #[test]
+    fn a_replicas_folder_is_refused_to_others_by_name_and_a_store_in_it_is_not() {
+        let check = |name: &str| {
+            let folder = tempfile::tempdir().expect("temp dir");
+            drop(Directory::open(folder.path()).expect("create"));
+            std::fs::create_dir(folder.path().join(name)).expect("made");
+            let error = Directory::open(folder.path()).expect_err(name).to_string();
+            assert!(error.contains(name) && error.contains("--bucket.url"), "{error}");
+            let error = inspect(folder.path()).expect_err(name).to_string();
+            assert!(error.contains(name) && error.contains("--bucket.url"), "{error}");
+
+            let lock = lock_of_replica(folder.path()).expect("a replica's");
+            assert!(matches!(lock_of_replica(folder.path()), Err(StorageError::Locked { .. })));
+            Directory::open_locked(folder.path(), lock).expect("the store in it");
+        };
+        check(HELD);
+        check(PAST);
+        check(CACHE);
+        check(ADOPTION);
+        check("adopted-20260821T101530Z");
+        let folder = tempfile::tempdir().expect("temp dir");
+        std::fs::write(folder.path().join("notes.txt"), "x").expect("written");
+        assert!(matches!(lock_of_replica(folder.path()), Err(StorageError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_pull_takes_an_empty_folder_or_one_that_it_has_begun_and_nobody_opens_it_before_its_end() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("data");
+        let first = begin_pull(&path, "file:///x").expect("begun");
+        std::fs::write(path.join("pull/block"), "fetched").expect("written");
+        std::fs::write(path.join("db/file"), "half").expect("written");
+        assert!(matches!(begin_pull(&path, "file:///x"), Err(StorageError::Locked { .. })));
+        drop(first);
+        assert!(matches!(Directory::open(&path), Err(StorageError::UnfinishedPull { .. })));
+        assert!(matches!(lock_of_replica(&path), Err(StorageError::UnfinishedPull { .. })));
+
+        let again = begin_pull(&path, "file:///x").expect("begun again");
+        assert!(!path.join("pull/block").exists() && !path.join("db/file").exists());
+        end_pull(&again).expect("ended");
+        drop(again);
+        drop(Directory::open(&path).expect("a data directory"));
+
+        let check = |found: &str| match begin_pull(&path, "file:///x") {
+            Err(StorageError::NotEmpty { .. }) => {}
+            other => panic!("{found}: {other:?}"),
+        };
+        check("a data directory");
+        for name in ["FORMAT", "COMMITTED", "log", "db"] {
+            remove(&path.join(name)).expect("removed");
+        }
+        std::fs::write(path.join("holiday.jpg"), "not ours").expect("written");
+        check("a stranger's");
+        std::fs::create_dir(path.join(PULL)).expect("made");
+        check("a stranger's, with a folder of that name");
+        std::fs::write(path.join("pull/BUCKET"), "file:///x").expect("written");
+        assert!(matches!(begin_pull(&path, "file:///x"), Err(StorageError::Foreign { .. })));
+        assert!(path.join("holiday.jpg").exists());
     }
 
     #[test]

@@ -23,13 +23,16 @@ use super::local::{Catalogue, Database};
 use super::log::{self, Log, LogError, LogFileEntry, LogOptions, Recovered};
 use super::merge::working_bytes;
 use super::options::{Readiness, SeriesLimit, StorageOptions, StorageStats, SyncLatency};
+use super::readable::Readable;
 use super::retention::Retention;
+use super::side_by_side::SideBySide;
 use super::view::{EpochInView, Hidden, Part, View};
 use crate::clock::Clock;
 use crate::error::ErrorKind;
 use crate::memory::MemoryBudget;
 use crate::model::series_batch::{RefusalReason, Refusals, Written};
 use crate::model::{Matcher, SeriesBatch, TenantId, TimeRange};
+use crate::replication::names::SegmentId;
 
 /// What a sample takes in the head at most, and rarer ones usually do: what they really take is counted
 /// once they are there.
@@ -43,6 +46,8 @@ pub struct Appended {
     pub written: Written,
     /// Series refused for good: only those that were new while there was no room for more.
     pub refused: Refusals,
+    /// Where it stands in the log of a bucket.
+    pub position: Option<SegmentId>,
 }
 
 /// What to hide: samples of a tenant's matching series in a range.
@@ -120,12 +125,22 @@ pub struct Engine {
     phase: Mutex<Phase>,
     closing: AtomicBool,
     series_limit: OnceLock<SeriesLimit>,
+    /// Nobody ever waits for a bucket here.
+    side_by_side: SideBySide,
 }
 
 impl Engine {
     /// Opens everything but replays nothing; gives the log files to replay.
     pub fn open(options: StorageOptions) -> Result<(Arc<Self>, Vec<LogFileEntry>), StorageError> {
         let directory = Directory::open(&options.path)?;
+        Self::open_in(directory, options)
+    }
+
+    /// As [`Self::open`], in a directory that is open already.
+    pub fn open_in(
+        directory: Directory,
+        options: StorageOptions,
+    ) -> Result<(Arc<Self>, Vec<LogFileEntry>), StorageError> {
         let database = Arc::new(Database::open(&directory.database(), options.cache_bytes)?);
         let recovered = log::seal_newest(&directory.log())?;
         if recovered != Recovered::Clean {
@@ -191,6 +206,7 @@ impl Engine {
             phase: Mutex::new(Phase::Replaying),
             closing: AtomicBool::new(false),
             series_limit: OnceLock::new(),
+            side_by_side: SideBySide::default(),
         };
         engine.look_at_disk();
         Ok((Arc::new(engine), backlog))
@@ -199,10 +215,10 @@ impl Engine {
     /// Stores a batch; see [`super::Storage::append`].
     pub async fn append(&self, mut batch: SeriesBatch) -> Result<Appended, AppendError> {
         self.admit()?;
-        self.metadata.retain_news(&mut batch);
+        self.metadata.retain_news(&mut batch, i64::MIN);
         let mut refused = Refusals::default();
         if batch.is_empty() {
-            return Ok(Appended { written: batch.written(), refused });
+            return Ok(Appended { written: batch.written(), refused, position: None });
         }
         self.lease_for(&batch)?;
         let received_ms = self.clock.now_ms();
@@ -212,7 +228,7 @@ impl Engine {
             let ids = self.registry.resolve(&batch, active.number, &admit, &mut refused);
             let ids = drop_refused(&mut batch, ids);
             if batch.is_empty() {
-                return Ok(Appended { written: Written::default(), refused });
+                return Ok(Appended { written: Written::default(), refused, position: None });
             }
             let applying = active.begin();
             let ticket = self.log.submit(&batch, &ids, received_ms).map_err(append_error)?;
@@ -221,7 +237,7 @@ impl Engine {
         ticket.await.map_err(append_error)?;
         applying.epoch().apply(&self.registry, &batch, &ids);
         self.metadata.apply(&batch.tenant, &batch.metadata, received_ms);
-        Ok(Appended { written: batch.written(), refused })
+        Ok(Appended { written: batch.written(), refused, position: None })
     }
 
     /// Whether writes are taken at all.
@@ -257,10 +273,7 @@ impl Engine {
     /// Leases what the samples of a batch may add to the head. Waiting cures a refusal: a flush gives
     /// memory back.
     fn lease_for(&self, batch: &SeriesBatch) -> Result<(), AppendError> {
-        let more = batch.floats.len() as u64 * FLOAT_BYTES_MAX
-            + batch.histograms.len() as u64 * HISTOGRAM_BYTES_USUAL
-            + batch.exemplars.len() as u64 * EXEMPLAR_BYTES_USUAL;
-        let counted = self.head_bytes().saturating_add(more).min(self.options.head_bytes_max);
+        let counted = self.head_bytes().saturating_add(bytes_in_head(batch)).min(self.options.head_bytes_max);
         self.head.cover(counted).map_err(|exhausted| {
             self.is_starved.store(true, Ordering::Relaxed);
             AppendError::Unavailable(format!("the head waits for a flush: {exhausted}"))
@@ -561,6 +574,7 @@ impl Engine {
             head_bytes: self.head_bytes(),
             head_bytes_max: self.options.head_bytes_max,
             leases: vec![(&**self.head.budget()).into(), (&*self.merges).into()],
+            pieces: None,
             epochs: view.epochs.len() as u64,
             flushes: get(&self.counters.flushes),
             flush_failures: get(&self.counters.flush_failures),
@@ -589,6 +603,33 @@ impl Engine {
             min_ms: ranges.iter().map(|range| range.start_ms).min(),
             max_ms: ranges.iter().map(|range| range.end_ms).max(),
         }
+    }
+}
+
+impl Readable for Engine {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    fn metadata(&self) -> &MetadataTable {
+        &self.metadata
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    fn retention(&self) -> Retention<'_> {
+        self.retention_at(self.clock.now_ms())
+    }
+
+    /// Half of what RocksDB's cache has.
+    fn text_bytes_max(&self) -> usize {
+        self.options.cache_bytes / 2
+    }
+
+    fn side_by_side(&self) -> &SideBySide {
+        &self.side_by_side
     }
 }
 
@@ -628,8 +669,15 @@ fn compile_tombstones(tombstones: &[Tombstone]) -> Result<Vec<Arc<Hidden>>, Stor
     tombstones.iter().map(compile).collect()
 }
 
+/// What the samples of a batch add to a head.
+pub fn bytes_in_head(batch: &SeriesBatch) -> u64 {
+    batch.floats.len() as u64 * FLOAT_BYTES_MAX
+        + batch.histograms.len() as u64 * HISTOGRAM_BYTES_USUAL
+        + batch.exemplars.len() as u64 * EXEMPLAR_BYTES_USUAL
+}
+
 /// Takes refused series out of a batch; gives the ids of the rest.
-fn drop_refused(batch: &mut SeriesBatch, ids: Vec<u32>) -> Vec<u32> {
+pub fn drop_refused(batch: &mut SeriesBatch, ids: Vec<u32>) -> Vec<u32> {
     if !ids.contains(&super::head::registry::REFUSED) {
         return ids;
     }

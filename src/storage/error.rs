@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::local::LocalError;
 use super::log::LogError;
 use super::part::PartError;
+use super::replica::driver::StartError;
 use crate::error::ErrorKind;
 use crate::querier::QueryError;
 
@@ -27,6 +28,18 @@ pub enum StorageError {
     #[error("{} is locked by another process: one data directory serves one process at a time", path.display())]
     Locked { path: PathBuf },
     #[error(
+        "{} belongs to a replica (it holds {found:?}): start it with --bucket.url, or make another folder of the bucket \
+         by onggi bucket pull",
+        path.display()
+    )]
+    OfReplica { path: PathBuf, found: String },
+    #[error("{} is a pull that did not end: run onggi bucket pull for it again", path.display())]
+    UnfinishedPull { path: PathBuf },
+    #[error("{} is not empty: it holds {found:?}; a pull makes a folder of its own", path.display())]
+    NotEmpty { path: PathBuf, found: String },
+    #[error("{}: {reason}; without this file an adoption begins anew, or is over where there is no store", path.display())]
+    AdoptionNote { path: PathBuf, reason: String },
+    #[error(
         "the catalogue covers log files up to {covered}, but the log goes on at {found}: log file {missing} in {} is missing; restore it",
         path.display()
     )]
@@ -41,6 +54,12 @@ pub enum StorageError {
     Merge { inputs: Vec<u64>, what: &'static str },
     #[error("deletion {id} in the catalogue is unreadable: {reason}")]
     Tombstone { id: String, reason: String },
+    #[error("block {name}: {source}")]
+    Block { name: String, source: PartError },
+    #[error("a store on a bucket has no {0}: the bucket is the copy")]
+    OnBucket(&'static str),
+    #[error(transparent)]
+    Replica(#[from] StartError),
     #[error("start background thread {name}: {source}")]
     Thread { name: &'static str, source: std::io::Error },
 }
@@ -50,6 +69,8 @@ impl StorageError {
         match self {
             Self::Local(local) => local.kind(),
             Self::Log(log) => log.kind(),
+            Self::OnBucket(_) => ErrorKind::Invalid,
+            Self::Part { source, .. } | Self::Block { source, .. } => source.kind(),
             _ => ErrorKind::Internal,
         }
     }
@@ -57,7 +78,11 @@ impl StorageError {
 
 impl From<StorageError> for QueryError {
     fn from(error: StorageError) -> Self {
-        Self::Storage(error.to_string())
+        match error.kind() {
+            // A block that the bucket does not give now: it may in a moment.
+            ErrorKind::Unavailable => Self::Unavailable(error.to_string()),
+            _ => Self::Storage(error.to_string()),
+        }
     }
 }
 

@@ -245,6 +245,12 @@ fn read_series(
             erase(&mut columns.histograms, histograms, |point| range.contains(point.timestamp_ms));
         }
     }
+    finish_series(&mut part, columns);
+    part
+}
+
+/// Joins what was gathered of a series and puts it in.
+pub(super) fn finish_series(part: &mut PartSeries, columns: &mut SampleColumns) {
     columns.join();
     sort_exemplars(&mut part.exemplars);
     let any_start = columns.floats.iter().any(|sample| sample.start_ms != 0);
@@ -256,7 +262,6 @@ fn read_series(
         }
     }
     part.histograms.append(&mut columns.histograms);
-    part
 }
 
 /// Removes what is `gone` from the items after the first `kept`.

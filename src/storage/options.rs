@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::replica::PieceFigures;
 use super::retention::RetentionRule;
 use crate::clock::Clock;
 use crate::memory::MemoryBudget;
@@ -76,6 +77,17 @@ pub enum Readiness {
         done_bytes: u64,
         total_bytes: u64,
     },
+    /// So many segments of the bucket's log are still missing here; `None` before the first listing.
+    CatchingUp {
+        outstanding: Option<usize>,
+    },
+    /// Of a store that stood alone in the folder so many days are in the bucket; `None` before it is open.
+    Adopting {
+        done_days: u64,
+        total_days: Option<u64>,
+    },
+    /// Behind, and other replicas are not; questions are answered all the same.
+    Lagging,
     /// Cannot go on; the text says why and what to do.
     Failed(String),
     Closing,
@@ -137,6 +149,8 @@ pub struct StorageStats {
     pub head_samples: u64,
     pub head_bytes: u64,
     pub head_bytes_max: u64,
+    /// What a replica keeps of blocks on its disk.
+    pub pieces: Option<PieceFigures>,
     /// What head and merges have leased, and how often they were refused.
     pub leases: Vec<LeaseFigures>,
     pub epochs: u64,

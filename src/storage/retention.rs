@@ -34,6 +34,9 @@ pub struct Retention<'a> {
 }
 
 impl Retention<'_> {
+    /// Nothing is too old.
+    pub const NONE: Self = Self { now_ms: i64::MIN, keep_ms: i64::MAX, rules: &[] };
+
     /// The oldest time that is kept of anything.
     pub fn oldest_ms(&self) -> i64 {
         self.now_ms.saturating_sub(self.keep_ms)

@@ -370,8 +370,8 @@ fn a_catalogue_entry_that_is_gone_from_disk_is_an_error_that_names_the_part() {
     let store = Store::open(options(folder.path()));
     store.append(batch_of("up", &[float(NOW_MS, 1.0)]));
     store.settle();
-    let part = store.storage.engine.view.load().parts[0].entry.number;
-    store.storage.engine.database.drop_part(part).expect("dropped behind the catalogue's back");
+    let part = store.storage.alone().engine.view.load().parts[0].entry.number;
+    store.storage.alone().engine.database.drop_part(part).expect("dropped behind the catalogue's back");
     store.close();
 
     let error = Storage::open(options(folder.path())).err().expect("refused").to_string();

@@ -24,7 +24,7 @@ use crate::storage::log::{DecodedFrame, LogError, LogFileEntry, LogFileReader};
 const WAITING_MAX: usize = 8;
 
 /// Frames that are decoded and not in the epoch yet take about so much memory, or one of them does; with
-/// little memory no more than a flush works with, which begins when the replay is over.
+/// little memory no more than a flush works with: none runs while a file is replayed.
 const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
 
 /// Decoded samples stand twice while they are sorted by threads.

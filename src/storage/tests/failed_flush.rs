@@ -23,12 +23,12 @@ fn values(store: &Store) -> Vec<f64> {
 
 /// Numbers of the parts that the database holds, named by the catalogue or not.
 fn parts_on_disk(store: &Store) -> Vec<u64> {
-    store.storage.engine.database.parts_on_disk().expect("listed")
+    store.storage.alone().engine.database.parts_on_disk().expect("listed")
 }
 
 /// Numbers of the parts that are read.
 fn live_parts(store: &Store) -> Vec<u64> {
-    let view = store.storage.engine.view.load();
+    let view = store.storage.alone().engine.view.load();
     let mut live: Vec<u64> = view.parts.iter().map(|part| part.entry.number).collect();
     live.sort_unstable();
     live

@@ -97,7 +97,7 @@ fn parts_let_go_of_texts_when_they_are_many() {
     for _ in 0..2 {
         let series = querier.series(&[], TimeRange::ALL, usize::MAX, &QueryGuard::unlimited()).expect("read");
         assert_eq!(series.len(), 200);
-        let held = store.storage.engine.view.load().text_bytes();
+        let held = store.storage.alone().engine.view.load().text_bytes();
         assert!(held <= 32 << 10, "{held} bytes of texts");
     }
     store.close();

@@ -59,10 +59,10 @@ fn a_flush_that_may_gather_little_writes_runs_of_parts_and_loses_nothing() {
     store.append(many("up", 1000, NOW_MS));
     let want = bits(&store.select(&[], TimeRange::ALL));
 
-    let flush = store.storage.background.ask(background::Request::Settle);
+    let flush = store.storage.alone().background.ask(background::Request::Settle);
     store.runtime.block_on(flush).expect("flushed");
 
-    let parts = store.storage.engine.view.load().parts.clone();
+    let parts = store.storage.alone().engine.view.load().parts.clone();
     assert!(parts.len() > 3, "{} parts", parts.len());
     assert!(parts.iter().all(|part| part.entry.run == parts[0].entry.number), "of one run");
     assert_eq!(bits(&store.select(&[], TimeRange::ALL)), want);
@@ -76,7 +76,7 @@ fn a_merge_waits_for_its_memory_and_then_takes_place() {
     for round in 0..3 {
         // Of a day that is over: each flush makes a late part.
         store.append(many("up", 10, NOW_MS - 10 * 24 * HOUR_MS + round));
-        let flush = store.storage.background.ask(background::Request::Settle);
+        let flush = store.storage.alone().background.ask(background::Request::Settle);
         store.runtime.block_on(flush).expect("flushed");
     }
     let others = whole.lease(whole.spare_bytes()).expect("there");

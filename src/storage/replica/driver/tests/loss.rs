@@ -1,0 +1,43 @@
+//! A segment that no replica can read, and an operator who gives it up.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::replication::bucket::{Answer, Request};
+use crate::replication::names::ObjectName;
+use crate::storage::survey::Runner;
+use crate::storage::survey::loss::{Patience, accept, assess};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_quarantined_a_segment_answer_completely_after_it_was_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bucket) in buckets(&folder) {
+        let uncut = |options: &mut crate::replication::replica::Options| {
+            options.limits.cut_age_ms = 3_600_000;
+            options.limits.cut_segments_min = 1000;
+        };
+        let one = Process::start_with("one", &bucket, uncut, toy::nobody()).await;
+        let lost = one.driver.write(sample(1)).await.unwrap();
+        let kept = one.driver.write(sample(2)).await.unwrap();
+        assert_ne!(lost, kept, "{name}: each has its segment");
+        drop(one); // with all that it held
+        let put = Request::Put { name: ObjectName::Segment(lost), bytes: Bytes::from_static(b"damaged") };
+        assert_eq!(bucket.perform(put).await, Ok(Answer::Done));
+
+        let other = Process::start_unready("other", &bucket, uncut, toy::nobody());
+        let quarantined = async || (other.driver.status().quarantined[..] == [lost]).then_some(());
+        eventually(name, quarantined).await;
+        assert!(matches!(other.driver.status().readiness, Readiness::Starting { .. }), "{name}");
+        assert!(other.driver.read(Consistency::Strong).await.is_err(), "{name}: it would not be complete");
+
+        let runner = Runner::new(bucket.clone(), Arc::new(SystemClock));
+        let loss = assess(&runner, lost, Patience { silent_ms: 0, cut_ms: 0 }).await.unwrap();
+        accept(&runner, &loss).await.unwrap();
+
+        other.ready().await;
+        other.driver.read(Consistency::Strong).await.unwrap();
+        assert_eq!(other.samples().await, sample(2), "{name}: what was not damaged");
+        assert!(other.driver.status().quarantined.is_empty(), "{name}");
+    }
+}
