@@ -19,8 +19,8 @@ const DIRECTORY: &str = "directory";
 const PARTS: &str = "parts";
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
-const DAMAGED: u8 = 1;
-const NOT_CHECKED: u8 = 2;
+pub const DAMAGED: u8 = 1;
+pub const NOT_CHECKED: u8 = 2;
 
 pub fn command() -> Command {
     Command::new(NAME)
@@ -88,7 +88,7 @@ fn part_line(figures: &PartFigures) -> String {
 }
 
 /// Prints findings as they come, and how far it is.
-struct Printer {
+pub struct Printer {
     shown: Option<Instant>,
     is_terminal: bool,
     /// Whether parts are listed; they come after a line that names their columns.
@@ -98,7 +98,7 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(lists_parts: bool) -> Self {
+    pub fn new(lists_parts: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let mut printer = Self { shown: None, is_terminal, lists_parts, failed: None };
         if lists_parts {
@@ -107,7 +107,8 @@ impl Printer {
         printer
     }
 
-    fn print(&mut self, line: &str) -> std::io::Result<()> {
+    /// Prints a line, or says what an earlier one failed of.
+    pub fn print(&mut self, line: &str) -> std::io::Result<()> {
         match self.failed.take() {
             Some(error) => Err(error),
             None => writeln!(std::io::stdout(), "{line}"),
@@ -121,7 +122,7 @@ impl Printer {
     }
 
     /// On a terminal progress is one line that is written over.
-    fn clear_progress(&mut self) {
+    pub fn clear_progress(&mut self) {
         if self.is_terminal && self.shown.take().is_some() {
             eprint!("\r\x1b[K");
         }

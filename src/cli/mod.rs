@@ -3,10 +3,12 @@
 //! - [`serve`]: the server
 //! - on a directory that no server has open: [`check`] is it whole, [`import`] history into it,
 //!   [`export`] samples out of it; the last two open it alike, by [`offline`]
+//! - on a bucket, whether replicas run or not: [`bucket`]
 //! - [`flags`] turns the table of settings into flags, [`descriptors`] makes room for files
 //!
 //! Errors that end a command are printed here, once.
 
+mod bucket;
 mod check;
 mod descriptors;
 mod export;
@@ -32,8 +34,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let result = match matches.subcommand() {
         Some((serve::NAME, matches)) => serve::run(matches),
-        // It says more by its status than whether it went well.
+        // They say more by their status than whether it went well.
         Some((check::NAME, matches)) => return check::run(matches),
+        Some((bucket::NAME, matches)) => return bucket::run(matches),
         Some((import::NAME, matches)) => import::run(matches),
         Some((export::NAME, matches)) => export::run(matches),
         _ => unreachable!("a subcommand is required, and these are all"),
@@ -68,6 +71,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(serve::command())
         .subcommand(check::command())
+        .subcommand(bucket::command())
         .subcommand(import::command())
         .subcommand(export::command())
 }

@@ -105,7 +105,7 @@ impl Offline {
             match self.storage.readiness() {
                 Readiness::Ready => return Ok(()),
                 Readiness::Failed(reason) => bail!("{reason}"),
-                Readiness::Replaying { .. } | Readiness::Closing => {
+                _ => {
                     // Within the runtime: a timer wants to know whose it is.
                     self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
                 }
