@@ -2,13 +2,15 @@
 //!
 //! The way of a request: a protocol's folder turns a body into a batch and refuses only what it
 //! cannot read; [`mod@validate`] makes the batch canonical and takes bad series and samples out by
-//! name, whatever protocol they came by. Storage gets what is left.
+//! name, whatever protocol they came by. Between the two, [`mod@ha_pairs`] leaves out what another sender
+//! of a pair brings. Storage gets what is left.
 //!
 //! - protocols: [`remote_write`]; the contracts as generated types: [`proto`]
 //! - files of history: [`prometheus_block`] and [`text`], read series by series and line by line
-//! - judgement: [`mod@validate`]
+//! - judgement: [`mod@ha_pairs`], [`mod@validate`]
 //! - requests for tests and benches: [`testing`]
 
+pub mod ha_pairs;
 pub mod prometheus_block;
 pub mod proto;
 pub mod remote_write;
@@ -19,5 +21,6 @@ pub mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use ha_pairs::HaPairs;
 pub use remote_write::{DecodeError, DecodeLimits, Protocol, decode, decode_within};
 pub use validate::{LabelLimits, ValidationRules, validate};

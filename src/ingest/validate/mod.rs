@@ -8,7 +8,7 @@
 //! - [`samples`]: its samples, histograms and exemplars
 //! - [`describe`]: how refusals name a series
 
-mod describe;
+pub(super) mod describe;
 mod labels;
 mod samples;
 
@@ -18,6 +18,7 @@ mod tests;
 pub use describe::SERIES_TEXT_BYTES_MAX;
 pub use labels::LabelLimits;
 pub use samples::EXEMPLAR_CHARS_MAX;
+pub(super) use samples::keep;
 
 use crate::model::series_batch::{BatchSeries, RefusalReason, Refusals};
 use crate::model::time::MINUTE_MS;

@@ -133,7 +133,7 @@ fn judge_exemplar_labels(labels: &Labels) -> Result<(), Fault> {
 }
 
 /// Moves what is good to the front, in order, and returns how many that are.
-fn keep<T>(items: &mut [T], mut is_good: impl FnMut(&T) -> bool) -> u32 {
+pub fn keep<T>(items: &mut [T], mut is_good: impl FnMut(&T) -> bool) -> u32 {
     let mut kept = 0;
     for at in 0..items.len() {
         if is_good(&items[at]) {

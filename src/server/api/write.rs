@@ -1,7 +1,8 @@
 //! `POST /api/v1/write`: remote write 1.0 and 2.0.
 //!
 //! What is refused for good is named in a 400 after everything else was stored; what waiting
-//! cures is a 503, and then nothing was refused.
+//! cures is a 503, and then nothing was refused. What another sender of an HA pair brings is a success, too, and
+//! counted as written: Prometheus takes anything less for a failure. A request of nothing else is a 202.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::clock::boot_ms;
 use crate::error::ErrorKind;
+use crate::ingest::ha_pairs::Deduplicated;
 use crate::ingest::remote_write::{columns_bytes_max, decode_within};
 use crate::ingest::{self, DecodeError, DecodeLimits, Protocol, ValidationRules};
 use crate::memory::MemoryLease;
@@ -19,9 +22,12 @@ use crate::model::series_batch::{Refusals, Written};
 use crate::model::{SeriesBatch, TenantId};
 use crate::server::auth::tenant::tenant_of;
 use crate::server::body::{self, BodyError, BodyLimits};
+use crate::server::consistency::POSITION;
 use crate::server::error::ApiError;
+use crate::server::ha_pairs;
 use crate::server::limits;
 use crate::server::state::Shared;
+use crate::storage::Position;
 
 /// Bodies up to this are decoded where they were received; decoding more than some hundred
 /// microseconds' worth would hold up other connections.
@@ -61,24 +67,47 @@ pub async fn write(State(state): State<Shared>, request: Request) -> Response {
 /// What became of a request.
 struct Outcome {
     written: Written,
+    /// What another sender brings.
+    duplicates: Written,
+    /// Where it stands in the log of a bucket.
+    position: Option<Position>,
     /// Why not everything was written.
     error: Option<Response>,
 }
 
 impl Outcome {
     fn failed(error: Response) -> Self {
-        Self { written: Written::default(), error: Some(error) }
+        let nothing = Written::default();
+        Self { written: nothing, duplicates: nothing, position: None, error: Some(error) }
     }
+
+    fn success(&self) -> StatusCode {
+        let nothing = Written::default();
+        let is_duplicate = self.written == nothing && self.duplicates != nothing;
+        if is_duplicate { StatusCode::ACCEPTED } else { StatusCode::NO_CONTENT }
+    }
+}
+
+/// A request as it is to be stored.
+struct Received {
+    batch: SeriesBatch,
+    refused: Refusals,
+    of_pairs: Deduplicated,
 }
 
 async fn answer(state: &Shared, protocol: Protocol, parts: &Parts, body: Body) -> Response {
     let outcome = match receive(state, protocol, parts, body).await {
-        Ok((batch, refused, lease)) => store(state, batch, refused, lease).await,
+        Ok((received, lease)) => store(state, received, lease).await,
         Err(error) => Outcome::failed(error),
     };
-    let mut response = outcome.error.unwrap_or_else(|| StatusCode::NO_CONTENT.into_response());
+    let success = outcome.success();
+    let mut response = outcome.error.unwrap_or_else(|| success.into_response());
+    if let Some(position) = outcome.position {
+        let position = HeaderValue::from_str(&position.to_string()).expect("digits and a colon");
+        response.headers_mut().insert(POSITION, position);
+    }
     if protocol == Protocol::V2 {
-        let written = outcome.written;
+        let written = outcome.written.plus(outcome.duplicates);
         let counts = [
             (SAMPLES_WRITTEN, written.floats),
             (HISTOGRAMS_WRITTEN, written.histograms),
@@ -91,27 +120,27 @@ async fn answer(state: &Shared, protocol: Protocol, parts: &Parts, body: Body) -
     response
 }
 
-/// From bytes to a valid batch, what was refused of it, and the memory both stand on.
+/// From bytes to a valid batch, what was left out of it, and the memory both stand on.
 async fn receive(
     state: &Shared,
     protocol: Protocol,
     parts: &Parts,
     body: Body,
-) -> Result<(SeriesBatch, Refusals, MemoryLease), Response> {
+) -> Result<(Received, MemoryLease), Response> {
     let tenant = tenant_of(state, parts).map_err(ApiError::into_text)?;
     let tenant_limits = state.limits_of(&tenant);
     let bytes_max = state.config.remote_write.body_bytes_max;
     let limits =
         BodyLimits { bytes_max: compressed_bytes_max(bytes_max), timeout: state.config.web.read_timeout };
-    let received = body::read(&parts.headers, body, limits, &state.memory.writes).await;
-    let received = received.map_err(IntoResponse::into_response)?;
+    let compressed = body::read(&parts.headers, body, limits, &state.memory.writes).await;
+    let compressed = compressed.map_err(IntoResponse::into_response)?;
 
     if let Some(per_second) = tenant_limits.samples_per_second {
         let checked = state.rates.check(&tenant, per_second, state.clock.now_ms());
         checked.map_err(|seconds| over_rate(&tenant, per_second, seconds))?;
     }
-    let mut lease = received.lease;
-    let declared = ingest::remote_write::declared_len(&received.bytes).map_err(|e| malformed(&e))? as u64;
+    let mut lease = compressed.lease;
+    let declared = ingest::remote_write::declared_len(&compressed.bytes).map_err(|e| malformed(&e))? as u64;
     if declared > bytes_max {
         let limit_bytes = bytes_max as usize;
         return Err(malformed(&DecodeError::TooLarge { declared_bytes: declared as usize, limit_bytes }));
@@ -127,21 +156,22 @@ async fn receive(
     for columns_bytes in [honest.min(ceiling), ceiling] {
         lease_all(state, &mut lease, declared.saturating_add(columns_bytes))
             .map_err(IntoResponse::into_response)?;
-        let body = received.bytes.clone();
+        let body = compressed.bytes.clone();
         decoded = decode(state, protocol, body, declared, tenant.clone(), rules, columns_bytes).await?;
         if !matches!(decoded, Err(DecodeError::Expands { .. })) {
             break;
         }
     }
-    let (batch, refused) = decoded.map_err(|e| malformed(&e))?;
-    lease_all(state, &mut lease, batch_bytes(&batch)).map_err(IntoResponse::into_response)?;
+    let received = decoded.map_err(|e| malformed(&e))?;
+    let batch = &received.batch;
+    lease_all(state, &mut lease, batch_bytes(batch)).map_err(IntoResponse::into_response)?;
     if let Some(per_second) = tenant_limits.samples_per_second {
         let written = batch.written();
         let samples = written.floats + written.histograms;
         let taken = state.rates.take(&batch.tenant, samples, per_second, state.clock.now_ms());
         taken.map_err(|seconds| over_rate(&batch.tenant, per_second, seconds))?;
     }
-    Ok((batch, refused, lease))
+    Ok((received, lease))
 }
 
 /// Why a whole request is refused whose tenant sends faster than he may.
@@ -163,12 +193,17 @@ async fn decode(
     tenant: TenantId,
     rules: ValidationRules,
     columns_bytes: u64,
-) -> Result<Result<(SeriesBatch, Refusals), DecodeError>, Response> {
+) -> Result<Result<Received, DecodeError>, Response> {
     let limits = DecodeLimits { decompressed_bytes_max: state.config.remote_write.body_bytes_max as usize };
-    let decode = move || -> Result<(SeriesBatch, Refusals), DecodeError> {
+    let pairs = state.ha_pairs.clone();
+    let (now_ms, clusters_max) = (boot_ms(), state.limits_of(&tenant).ha_clusters);
+    let decode = move || -> Result<Received, DecodeError> {
         let mut batch = decode_within(protocol, body, tenant, &limits, columns_bytes as usize)?;
-        let refused = ingest::validate(&mut batch, &rules);
-        Ok((batch, refused))
+        let of_pairs = pairs.map(|pairs| pairs.deduplicate(&mut batch, now_ms, clusters_max));
+        let mut of_pairs = of_pairs.unwrap_or_default();
+        let mut refused = std::mem::take(&mut of_pairs.refused);
+        refused.merge(ingest::validate(&mut batch, &rules));
+        Ok(Received { batch, refused, of_pairs })
     };
     if declared as usize <= INLINE_BYTES_MAX {
         return Ok(decode());
@@ -178,18 +213,24 @@ async fn decode(
 }
 
 /// Stores what is good and says what was not.
-async fn store(state: &Shared, batch: SeriesBatch, mut refused: Refusals, lease: MemoryLease) -> Outcome {
-    let mut written = Written::default();
+async fn store(state: &Shared, received: Received, lease: MemoryLease) -> Outcome {
+    let Received { batch, mut refused, of_pairs } = received;
+    let tenant = batch.tenant.clone();
+    let (mut written, mut position) = (Written::default(), None);
     if !batch.is_empty() {
         match state.storage.append(batch).await {
             Ok(appended) => {
-                written = appended.written;
+                (written, position) = (appended.written, appended.position);
                 refused.merge(appended.refused);
             }
             Err(error) => return Outcome::failed(ApiError::new(error.kind(), error.to_string()).into_text()),
         }
     }
     drop(lease);
+    if let Some(pairs) = &state.ha_pairs {
+        let (now, clusters_max) = (ha_pairs::now(&*state.clock), state.limits_of(&tenant).ha_clusters);
+        pairs.acknowledged(&tenant, &of_pairs, written != Written::default(), now, clusters_max);
+    }
     let kinds =
         [("float", written.floats), ("histogram", written.histograms), ("exemplar", written.exemplars)];
     for (kind, count) in kinds {
@@ -203,7 +244,7 @@ async fn store(state: &Shared, batch: SeriesBatch, mut refused: Refusals, lease:
         tracing::warn!(refused = refused.total(), message, "samples refused");
         plain(StatusCode::BAD_REQUEST, message)
     });
-    Outcome { written, error }
+    Outcome { written, duplicates: of_pairs.duplicates, position, error }
 }
 
 /// One line: senders log the first.
