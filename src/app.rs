@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ring::rand::SecureRandom;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::config::{self, Config};
 use crate::memory::MemoryBudget;
 use crate::memory::plan::MemoryPlan;
@@ -22,12 +23,19 @@ use crate::promql::syntax::{ParseOptions, parse_selector};
 use crate::promql::{Engine, EngineOptions};
 use crate::server::active_queries::ActiveQueries;
 use crate::server::auth::Door;
+use crate::server::ha_pairs;
 use crate::server::limits::{self, rate::Rates};
 use crate::server::live_file::LiveFile;
 use crate::server::notifications::Board;
+use crate::server::peers::Hints;
 use crate::server::query_pool::{QueryPool, QueryPoolOptions};
 use crate::server::{Listener, MemoryShares, ServerState, Shared, router};
-use crate::storage::{AppendError, Readiness, RetentionRule, Storage, StorageError, StorageOptions};
+use crate::storage::bucket::{BucketClient, ReadOnly};
+use crate::storage::survey::{Runner, past};
+use crate::storage::{
+    AppendError, BucketTiming, Readiness, ReplicaOptions, RetentionRule, Storage, StorageError,
+    StorageOptions, bucket_format,
+};
 use crate::telemetry::{Metrics, allocator};
 
 /// How long requests in flight may take to finish.
@@ -38,6 +46,8 @@ const FINISH_MAX: Duration = Duration::from_secs(20);
 pub enum AppError {
     #[error("open storage in {path}: {source}")]
     Storage { path: PathBuf, source: StorageError },
+    #[error("bucket {url} (--bucket.url): {why}")]
+    Bucket { url: String, why: String },
     #[error("storage cannot go on: {0}")]
     Failed(String),
     #[error("close storage: {0}")]
@@ -83,7 +93,7 @@ impl App {
         )
         .await
         .map_err(|source| AppError::Listen { address, source })?;
-        let state = compose(config, clock, metrics)?;
+        let state = compose(config, clock, metrics, listener.local_address().ok()).await?;
         Ok(Self { state, listener })
     }
 
@@ -160,7 +170,12 @@ async fn storage_failure(storage: &Storage) -> String {
     }
 }
 
-fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Result<Shared, AppError> {
+async fn compose(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    address: Option<std::net::SocketAddr>,
+) -> Result<Shared, AppError> {
     // Before the data is opened: who is turned away by a bad file should be so at once.
     let door = LiveFile::open(config.web.config_file.as_deref(), Door::load).map_err(AppError::WebFile)?;
     let limits = LiveFile::open(config.limits_file.as_deref(), limits::load).map_err(AppError::LimitsFile)?;
@@ -168,9 +183,15 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
     let memory = MemoryShares::of(&MemoryPlan::of(config.memory_limit_bytes));
     let memory_watch =
         Watch::start(Arc::clone(&memory.whole), allocator::purge).map_err(AppError::Threads)?;
-    let storage = Storage::open(storage_options(&config, Arc::clone(&memory.whole), Arc::clone(&clock))?)
-        .map_err(|source| AppError::Storage { path: config.storage.path.clone(), source })?;
+    let options = storage_options(&config, Arc::clone(&memory.whole), storage_clock(&config, &clock))?;
+    let storage = match &config.bucket {
+        None => Storage::open(options),
+        Some(bucket) => Storage::open_replica(options, replica_options(bucket, address, &*clock).await?),
+    };
+    let storage =
+        storage.map_err(|source| AppError::Storage { path: config.storage.path.clone(), source })?;
     storage.limit_series(limits::series_limit(&limits));
+    let ha_pairs = ha_pairs::open(&config, &storage, &clock);
     let queries = QueryPool::start(
         QueryPoolOptions {
             threads: config.query.concurrency_max,
@@ -195,6 +216,7 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
         door: Arc::new(door),
         limits,
         rates: Rates::default(),
+        ha_pairs,
         notifications: Board::default(),
         storage,
         engine,
@@ -208,6 +230,14 @@ fn compose(config: Config, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Resu
         stopping: CancellationToken::new(),
         quit: CancellationToken::new(),
     }))
+}
+
+/// Where the past is shown, time stands still for the store: retention is judged then.
+fn storage_clock(config: &Config, clock: &Arc<dyn Clock>) -> Arc<dyn Clock> {
+    match config.bucket.as_ref().and_then(|bucket| bucket.at_ms) {
+        Some(at_ms) => ManualClock::at_ms(at_ms),
+        None => Arc::clone(clock),
+    }
 }
 
 /// A log file is rotated at this part of the memory limit at the latest: a replay flushes between files.
@@ -236,6 +266,93 @@ pub fn storage_options(
         merge_grace_ms: i64::try_from(config.storage.merge_grace.as_millis()).unwrap_or(i64::MAX),
         merge_gathered_bytes_max: plan.gathered_bytes_max,
     })
+}
+
+/// A batch of so many bytes does not wait for company.
+const FLUSH_BYTES: u64 = 1 << 20;
+
+/// Opens the bucket, and finds out whether it can be relied on.
+async fn replica_options(
+    config: &config::Bucket,
+    address: Option<std::net::SocketAddr>,
+    clock: &dyn Clock,
+) -> Result<ReplicaOptions, AppError> {
+    let refuse = |why: String| AppError::Bucket { url: config.url.clone(), why };
+    let bucket = match config.read_only {
+        true => open_read_only(config).await.map_err(refuse)?,
+        false => open_bucket(config, clock).await.map_err(refuse)?,
+    };
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let timing = BucketTiming {
+        flush_ms: ms(config.flush_interval),
+        heartbeat_ms: ms(config.heartbeat_interval),
+        refresh_ms: ms(config.refresh_interval),
+        sweep_ms: ms(config.sweep_interval),
+        ..BucketTiming::default()
+    };
+    if let Some(flaw) = timing.flaw() {
+        return Err(refuse(format!("--bucket.*-interval do not fit each other: {flaw}")));
+    }
+    let hints = Hints::start().map_err(|error| refuse(error.to_string()))?;
+    let port = address.map_or(0, |address| address.port());
+    let address = match config.advertise_address.as_str() {
+        "" => format!("{}:{port}", config::machine::host_name()),
+        address => address.to_owned(),
+    };
+    let random = || random_token().map_err(|()| refuse("the system has no random numbers".to_owned()));
+    let name = match config.read_only {
+        // The one that is configured may be that of a replica that writes: its heartbeat is not ours.
+        true => format!("read-only-{}", random()?),
+        false => config.replica_name.clone(),
+    };
+    Ok(ReplicaOptions {
+        bucket,
+        name,
+        address,
+        token: random()?,
+        timing,
+        flush_bytes: FLUSH_BYTES,
+        cut_age_ms: ms(config.cut_interval),
+        local_cache_bytes: config.local_cache_bytes,
+        local_retention_ms: i64::try_from(config.local_retention.as_millis()).unwrap_or(i64::MAX),
+        tell_peers: Box::new(move |segment, peers| hints.tell(segment, peers)),
+        runtime: tokio::runtime::Handle::current(),
+    })
+}
+
+/// Opens the bucket to work on it, and finds out whether it can be relied on.
+async fn open_bucket(config: &config::Bucket, clock: &dyn Clock) -> Result<BucketClient, String> {
+    let bucket = BucketClient::open(&config.url).map_err(|error| error.to_string())?;
+    // Before anything is written: a bucket that this build does not understand stays as it is.
+    let has_format = bucket_format::check(&bucket).await.map_err(|error| error.to_string())?;
+    let capabilities = bucket.probe(clock).await.map_err(|error| error.to_string())?;
+    tracing::info!(url = config.url, %capabilities, "bucket can be relied on");
+    if !has_format {
+        bucket_format::make(&bucket).await.map_err(|error| error.to_string())?;
+        tracing::info!(url = config.url, "bucket had no FORMAT, it is written");
+    }
+    Ok(bucket)
+}
+
+/// Opens the bucket to look at it, and finds out whether what it was then is still there.
+async fn open_read_only(config: &config::Bucket) -> Result<BucketClient, String> {
+    let bucket = BucketClient::open_existing(&config.url).map_err(|error| error.to_string())?;
+    bucket_format::check(&bucket).await.map_err(|error| error.to_string())?;
+    if let Some(at_ms) = config.at_ms {
+        let runner = Runner::new(bucket.clone(), Arc::new(SystemClock));
+        past::judge(&runner, at_ms)
+            .await
+            .map_err(|error| format!("it cannot be shown as it was then: {error}"))?;
+    }
+    tracing::info!(url = config.url, "nothing is written to the bucket");
+    Ok(bucket.read_only(ReadOnly { through_ms: config.at_ms }))
+}
+
+/// What nobody can guess.
+fn random_token() -> Result<String, ()> {
+    let mut bytes = [0; 16];
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_unspecified| ())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Storage knows matchers, not the language that they are written in.
@@ -380,6 +497,44 @@ mod tests {
 
         assert!(error.contains(&address) && error.contains("--web.listen-address"), "{error}");
         assert!(!folder.exists(), "the data was not touched");
+    }
+
+    /// A bucket in a folder, and why no replica starts on it.
+    async fn refused_bucket(fill: impl FnOnce(&std::path::Path)) -> (tempfile::TempDir, String) {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let bucket = folder.path().join("bucket");
+        std::fs::create_dir(&bucket).expect("folder");
+        fill(&bucket);
+        let url = format!("file://{}", bucket.display());
+        let config = config(&folder.path().join("data"), &[("bucket.url", url.as_str())]);
+
+        let error = App::start(config).await.map(|_| ()).expect_err("refused").to_string();
+
+        assert!(error.contains(&url) && error.contains("--bucket.url"), "{error}");
+        (folder, error)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_bucket_of_another_format_is_named_and_left_as_it_is() {
+        let (folder, error) = refused_bucket(|bucket| {
+            std::fs::write(bucket.join("FORMAT"), "{\"format\":2}").expect("write FORMAT");
+        })
+        .await;
+
+        assert!(error.contains("FORMAT says format 2"), "{error}");
+        let there = std::fs::read_dir(folder.path().join("bucket")).expect("listed").count();
+        assert_eq!(there, 1, "nothing was written beside it");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_bucket_that_cannot_be_relied_on_is_named_with_what_failed() {
+        let (folder, error) = refused_bucket(|bucket| {
+            std::fs::write(bucket.join("probe"), "in the way").expect("write file");
+        })
+        .await;
+
+        assert!(error.contains("probe the bucket, put: "), "{error}");
+        assert!(!folder.path().join("bucket/FORMAT").exists(), "what is not used is not made ours");
     }
 
     #[tokio::test]

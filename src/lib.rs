@@ -43,11 +43,12 @@
 //! ## The way of a write
 //!
 //! The server reads a bounded body and has [`ingest`] decode it without an allocation per label
-//! and validate it: labels become canonical, bad series are taken out, counted and named, the good
-//! ones go on. [`storage::Storage::append`] resolves labels to ids, hands the batch to the log and
+//! and validate it: what a second sender of an HA pair brings is left out ([`ingest::ha_pairs`]), labels
+//! become canonical, bad series are taken out, counted and named, the good ones go on.
+//! [`storage::Storage::append`] resolves labels to ids, hands the batch to the log and
 //! waits until the frame that holds it is synced; then the samples become visible in the head and
 //! the answer goes out. Nothing is acknowledged before it is durable, and nothing is dropped
-//! without being counted and named in the answer.
+//! without being counted and named in the answer, but duplicates of an HA pair, which a metric counts.
 //!
 //! ## One log, and everything else is made of it
 //!
@@ -117,9 +118,30 @@
 //!
 //! ## Replicas
 //!
-//! [`replication`] is the core of replicas on one bucket: state machines without input or output, which
-//! know no sample, no HTTP and no store, proven by simulation. Nothing drives it yet but its simulation: a
-//! server stands alone.
+//! With `--bucket.url` a process is one of several on one bucket. [`replication`] decides: state machines
+//! without input or output, which know no sample, no HTTP and no store, proven by simulation; its page is the
+//! protocol. `storage::replica` drives them, on one thread that turns requests, answers and time into events
+//! and actions into calls, and is what they call the storage:
+//!
+//! ```text
+//!  append ──► open batch ──freeze──► segment ──PUT──► bucket ◄──GET── the other replicas' segments
+//!                                       └── held: a file, and samples in an epoch ──┘
+//!                                             │ cut                              ▲ ranged GETs
+//!                                             └──► blocks in the bucket ── page cache ── select
+//! ```
+//!
+//! A block is a part in another container: pages of rows, an index and a footer in one immutable object, read by
+//! ranges through one bounded cache of decoded pages. Questions see held segments and blocks through the
+//! same view and the same join as head and parts. What is on the replica's own disk is held segments, and may be
+//! deleted at any time: RocksDB is not part of a replica, so that all of them share the work of merging
+//! and none has to do it again. Between questions and the bucket stand pages in memory and pieces on disk, both bounded;
+//! once a question had to wait for the bucket, its parts are read side by side. What a replica wrote itself enters its
+//! head as it came, under pinned ids; what others wrote is fetched while there is room for it.
+//!
+//! A folder of a store that stood alone is adopted: cut into blocks beside writes; a pull is the way back.
+//! `storage::survey` looks at a bucket from outside. `FORMAT` says who may use a bucket, and heartbeats say which format
+//! each replica reads, so that one version runs beside the next. Only `storage::bucket` names `object_store`; before anything else it finds out,
+//! by racing requests, whether the store keeps what the protocol relies on.
 //!
 //! ## The way of a question
 //!

@@ -26,6 +26,8 @@ pub struct TenantLimits {
     pub labels_per_series: Option<usize>,
     pub label_name_bytes: Option<usize>,
     pub label_value_bytes: Option<usize>,
+    /// Clusters of HA pairs.
+    pub ha_clusters: Option<usize>,
     pub query_max_memory_bytes: Option<u64>,
     /// The longest stretch of time whose samples one selector of a query may read.
     pub query_max_range_ms: Option<i64>,
@@ -79,6 +81,7 @@ struct RawLimits {
     labels_per_series: Option<usize>,
     label_name_bytes: Option<usize>,
     label_value_bytes: Option<usize>,
+    ha_clusters: Option<usize>,
     query_max_memory: Option<String>,
     query_max_range: Option<String>,
 }
@@ -100,6 +103,7 @@ impl RawLimits {
             labels_per_series: pick(self.labels_per_series, base.labels_per_series),
             label_name_bytes: pick(self.label_name_bytes, base.label_name_bytes),
             label_value_bytes: pick(self.label_value_bytes, base.label_value_bytes),
+            ha_clusters: pick(self.ha_clusters, base.ha_clusters),
             query_max_memory_bytes: pick(memory.transpose()?, base.query_max_memory_bytes),
             query_max_range_ms: pick(range.transpose()?, base.query_max_range_ms),
         })
@@ -117,8 +121,8 @@ mod tests {
     #[test]
     fn a_tenant_has_the_default_where_it_says_nothing_and_0_lifts_it() {
         let limits = Limits::parse(
-            "default: {active_series: 10, samples_per_second: 5, query_max_range: 30d}\n\
-             tenants:\n  big: {active_series: 0, query_max_memory: 1GiB}\n",
+            "default: {active_series: 10, samples_per_second: 5, ha_clusters: 3, query_max_range: 30d}\n\
+             tenants:\n  big: {active_series: 0, ha_clusters: 9, query_max_memory: 1GiB}\n",
         )
         .expect("valid");
         let big = limits.of(&TenantId::parse("big").expect("valid"));
@@ -126,6 +130,7 @@ mod tests {
 
         assert_eq!((big.active_series, other.active_series), (None, Some(10)));
         assert_eq!((big.samples_per_second, other.samples_per_second), (Some(5), Some(5)));
+        assert_eq!((big.ha_clusters, other.ha_clusters), (Some(9), Some(3)));
         assert_eq!((big.query_max_memory_bytes, other.query_max_memory_bytes), (Some(1 << 30), None));
         assert_eq!(big.query_max_range_ms, Some(30 * crate::model::time::DAY_MS));
     }

@@ -12,6 +12,14 @@ const MACHINE_PERCENT: u64 = 50;
 /// Where neither can be read.
 const UNKNOWN_LIMIT_BYTES: u64 = 1 << 30;
 
+/// The host's name, with what a replica's name cannot have replaced.
+pub fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    let name: String = name.trim().chars().map(allowed).take(128).collect();
+    if name.is_empty() { "onggi".to_owned() } else { name }
+}
+
 /// The default of `--memory.limit`.
 pub fn default_memory_limit_bytes() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_memory_bytes(&text));

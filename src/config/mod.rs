@@ -32,7 +32,11 @@ use source::Raw;
 pub struct Config {
     pub web: Web,
     pub storage: Storage,
+    /// Where replicas meet; `None` where the process stands alone.
+    pub bucket: Option<Bucket>,
     pub remote_write: RemoteWrite,
+    /// `None` where nobody looks for HA pairs.
+    pub ha: Option<Ha>,
     pub query: Query,
     pub memory_limit_bytes: u64,
     pub drain_delay: Duration,
@@ -76,10 +80,39 @@ pub struct Storage {
     pub merge_grace: Duration,
 }
 
+/// A bucket that replicas share, and this one of them.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    pub url: String,
+    pub cut_interval: Duration,
+    pub flush_interval: Duration,
+    pub heartbeat_interval: Duration,
+    pub refresh_interval: Duration,
+    pub sweep_interval: Duration,
+    pub replica_name: String,
+    /// Empty where nobody said it.
+    pub advertise_address: String,
+    /// Of blocks on the local disk; 0: none.
+    pub local_cache_bytes: u64,
+    pub local_retention: Duration,
+    /// Nothing is written to it.
+    pub read_only: bool,
+    /// As it was then; only with `read_only`.
+    pub at_ms: Option<i64>,
+}
+
 #[derive(Clone, Debug)]
 pub struct RemoteWrite {
     /// Limit of a decompressed body.
     pub body_bytes_max: u64,
+}
+
+/// Pairs of senders that bring the same.
+#[derive(Clone, Debug)]
+pub struct Ha {
+    pub cluster_label: String,
+    pub replica_label: String,
+    pub failover_after: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -156,13 +189,19 @@ impl Config {
                 epoch_age_max_ms: raw.get("storage.epoch-max-age", value::epoch_age_ms)?,
                 epoch_log_bytes_max: raw.get("storage.epoch-max-bytes", value::log_bytes)?,
                 log_file_bytes: raw.get("storage.log-file-bytes", value::log_bytes)?,
-                retention_bytes_max: raw.get("storage.retention.size", value::bytes)?,
+                retention_bytes_max: raw.get("storage.retention.size", |text| {
+                    let bytes = value::bytes(text)?;
+                    let on_bucket = bytes > 0 && !raw.text("bucket.url").is_empty();
+                    if on_bucket { Err("a bucket is bounded by age only".to_owned()) } else { Ok(bytes) }
+                })?,
                 retention_rules: raw.get("retention", retention_rules::parse)?,
                 merge_grace: raw.get("storage.merge-grace", value::duration)?,
             },
+            bucket: Self::bucket(raw)?,
             remote_write: RemoteWrite {
                 body_bytes_max: raw.get("remote-write.max-body-bytes", value::positive_bytes)?,
             },
+            ha: Self::ha(raw)?,
             query: Query {
                 timeout: raw.get("query.timeout", value::positive_duration)?,
                 samples_max: raw.get("query.max-samples", value::count)?,
@@ -186,6 +225,49 @@ impl Config {
         };
         raw.assert_all_read();
         Ok(config)
+    }
+
+    fn ha(raw: &Raw) -> Result<Option<Ha>, ConfigError> {
+        let cluster_label = raw.get("ha.cluster-label", value::label_name)?;
+        let failover_after = raw.get("ha.failover-after", value::positive_duration)?;
+        let other_than_cluster = |text: &str| match text {
+            "" => Ok(None),
+            _ if text == cluster_label => Err("it is the label of the cluster".to_owned()),
+            _ => value::label_name(text).map(Some),
+        };
+        let replica_label = raw.get("ha.replica-label", other_than_cluster)?;
+        Ok(replica_label.map(|replica_label| Ha { cluster_label, replica_label, failover_after }))
+    }
+
+    fn bucket(raw: &Raw) -> Result<Option<Bucket>, ConfigError> {
+        let url = raw.text("bucket.url").to_owned();
+        let read_only = raw.get("read-only", |text| match value::switch(text)? {
+            true if url.is_empty() => Err("--bucket.url is missing".to_owned()),
+            read_only => Ok(read_only),
+        })?;
+        let at_ms = raw.get("at", |text| match text {
+            "" => Ok(None),
+            _ if !read_only => Err("--read-only is missing".to_owned()),
+            _ => value::time_ms(text).map(Some),
+        })?;
+        let bucket = Bucket {
+            cut_interval: raw.get("bucket.cut-interval", value::positive_duration)?,
+            flush_interval: raw.get("bucket.flush-interval", value::positive_duration)?,
+            heartbeat_interval: raw.get("bucket.heartbeat-interval", value::positive_duration)?,
+            refresh_interval: raw.get("bucket.refresh-interval", value::positive_duration)?,
+            sweep_interval: raw.get("bucket.sweep-interval", value::positive_duration)?,
+            replica_name: match raw.text("replica.name") {
+                "" => machine::host_name(),
+                _ => raw.get("replica.name", value::replica_name)?,
+            },
+            advertise_address: raw.text("replica.advertise-address").to_owned(),
+            local_cache_bytes: raw.get("storage.local-cache-size", value::bytes)?,
+            local_retention: raw.get("storage.local-retention", value::duration)?,
+            read_only,
+            at_ms,
+            url,
+        };
+        Ok((!bucket.url.is_empty()).then_some(bucket))
     }
 }
 

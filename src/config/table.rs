@@ -36,6 +36,68 @@ impl Setting {
 /// Sorted by name.
 pub const SETTINGS: &[Setting] = &[
     Setting {
+        name: "at",
+        aliases: &[],
+        default: "",
+        value: "TIME",
+        expected: "a time such as 2006-01-02T15:04:05Z, or seconds since 1970, and --read-only",
+        help: "Shows the bucket as it was then, with the retention of then. What has been merged or covered since \
+               is collected a quarter of an hour later: of a bucket that is in use, earlier times cannot be \
+               shown, and the start says what is missing. Default: as it is, and as it goes on",
+    },
+    Setting {
+        name: "bucket.cut-interval",
+        aliases: &[],
+        default: "5m",
+        value: "DURATION",
+        expected: "a duration such as 5m",
+        help: "What was written becomes blocks after this. Until then every replica holds it in memory and \
+               in its folder; shorter makes more and smaller objects",
+    },
+    Setting {
+        name: "bucket.flush-interval",
+        aliases: &[],
+        default: "500ms",
+        value: "DURATION",
+        expected: "a duration such as 500ms",
+        help: "How long a write waits for company before it is sent to the bucket. Each flush is a PUT by \
+               every replica that has anything to write",
+    },
+    Setting {
+        name: "bucket.heartbeat-interval",
+        aliases: &[],
+        default: "10s",
+        value: "DURATION",
+        expected: "a duration such as 10s",
+        help: "How often a replica says that it is there, and looks who else is",
+    },
+    Setting {
+        name: "bucket.refresh-interval",
+        aliases: &[],
+        default: "15s",
+        value: "DURATION",
+        expected: "a duration such as 15s, at most 3m",
+        help: "How often the catalogue of blocks and deletions is read again",
+    },
+    Setting {
+        name: "bucket.sweep-interval",
+        aliases: &[],
+        default: "30s",
+        value: "DURATION",
+        expected: "a duration such as 30s, at most 7m",
+        help: "How often the whole log in the bucket is listed: what no replica told of is found then",
+    },
+    Setting {
+        name: "bucket.url",
+        aliases: &[],
+        default: "",
+        value: "URL",
+        expected: "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIRECTORY",
+        help: "Bucket that this and other replicas share; credentials, region and endpoint come from the \
+               environment (AWS_*, GOOGLE_*, AZURE_*). --storage.path is then a cache that may be deleted. \
+               Default: no bucket, one process on its own directory",
+    },
+    Setting {
         name: "enable-feature",
         aliases: &[],
         default: "",
@@ -46,13 +108,39 @@ pub const SETTINGS: &[Setting] = &[
                at the end of a query, not by each function)",
     },
     Setting {
+        name: "ha.cluster-label",
+        aliases: &[],
+        default: "cluster",
+        value: "LABEL",
+        expected: "the name of a label",
+        help: "Label that the senders of an HA pair have in common. Of series that have it and \
+               --ha.replica-label, one sender's samples are stored, and the others' acknowledged and dropped",
+    },
+    Setting {
+        name: "ha.failover-after",
+        aliases: &[],
+        default: "30s",
+        value: "DURATION",
+        expected: "a duration above 0 such as 30s",
+        help: "When nothing of the elected sender of an HA pair was stored for so long, the next one that \
+               comes is elected. Longer than senders pause, and than four heartbeats on a bucket",
+    },
+    Setting {
+        name: "ha.replica-label",
+        aliases: &[],
+        default: "__replica__",
+        value: "LABEL",
+        expected: "the name of a label other than __name__ and --ha.cluster-label; or nothing",
+        help: "Label that tells the senders of an HA pair apart; it is taken off. Empty: there are no pairs",
+    },
+    Setting {
         name: "limits.file",
         aliases: &[],
         default: "",
         value: "FILE",
         expected: "a file",
         help: "YAML file of limits, by default and by tenant: active series, samples per second, labels, \
-               query memory and range. Read again when it changes and on SIGHUP. Default: no limits",
+               clusters of HA pairs, query memory and range. Read again when it changes and on SIGHUP. Default: no limits",
     },
     Setting {
         name: "log.format",
@@ -145,6 +233,15 @@ pub const SETTINGS: &[Setting] = &[
                lets abandoned work go on for longer",
     },
     Setting {
+        name: "read-only",
+        aliases: &[],
+        default: "false",
+        value: "",
+        expected: "true or false, and --bucket.url",
+        help: "Answers queries from the bucket and writes nothing to it: no log, no heartbeat, no maintenance. \
+               Writes and deletions are refused",
+    },
+    Setting {
         name: "remote-write.max-body-bytes",
         aliases: &[],
         default: "32MiB",
@@ -152,6 +249,23 @@ pub const SETTINGS: &[Setting] = &[
         expected: "bytes above 0, such as 32MiB",
         help: "Largest decompressed body of a remote-write request. Every request in flight may take about \
                three times as much memory",
+    },
+    Setting {
+        name: "replica.advertise-address",
+        aliases: &[],
+        default: "",
+        value: "HOST:PORT",
+        expected: "an address such as 10.0.0.7:9595",
+        help: "Where other replicas reach this one. Default: the name of the host and the port that is listened \
+               on",
+    },
+    Setting {
+        name: "replica.name",
+        aliases: &[],
+        default: "",
+        value: "NAME",
+        expected: "up to 128 letters, digits, '-', '_' and '.'",
+        help: "Name of this replica, which no other may have. Default: the name of the host",
     },
     Setting {
         name: "retention",
@@ -188,6 +302,25 @@ pub const SETTINGS: &[Setting] = &[
         value: "BYTES",
         expected: "bytes, at least 4KiB, such as 64MiB",
         help: "The same, by bytes of log: what a restart may have to replay",
+    },
+    Setting {
+        name: "storage.local-cache-size",
+        aliases: &[],
+        default: "10GB",
+        value: "BYTES",
+        expected: "bytes such as 10GB; 0 keeps nothing",
+        help: "With --bucket.url: how much of the bucket's blocks is kept in the folder, so that a question does \
+               not wait for the bucket twice. What was used longest ago goes first",
+    },
+    Setting {
+        name: "storage.local-retention",
+        aliases: &[],
+        default: "1d",
+        value: "DURATION",
+        expected: "a duration such as 0s, 2h or 1d",
+        help: "With --bucket.url: blocks with samples younger than this are fetched before anybody asks, the \
+               newest first, into at most half of --storage.local-cache-size; older ones when they are asked \
+               for. Longer costs requests to the bucket: every replica fetches every block once",
     },
     Setting {
         name: "storage.log-file-bytes",
@@ -231,7 +364,7 @@ pub const SETTINGS: &[Setting] = &[
         value: "BYTES",
         expected: "bytes such as 500GB; 0 sets no limit",
         help: "Most bytes that parts and log may take together: beyond it the oldest parts are deleted, a \
-               day at a time. Leave room on the disk for a merge of a day beside it",
+               day at a time. Leave room on the disk for a merge of a day beside it. Not with --bucket.url",
     },
     Setting {
         name: "tenancy.enabled",

@@ -173,9 +173,24 @@ fn bad_values_are_refused_with_what_was_expected() {
     check("web.enable-remote-write-receiver", "false");
     check("query.max-concurrency", "100000");
     check("query.timeout", "0s");
+    check("ha.cluster-label", "");
+    check("ha.cluster-label", "__name__");
+    check("ha.replica-label", "__name__");
+    check("ha.replica-label", "cluster");
+    check("ha.failover-after", "0s");
     check("log.level", "loud");
     check("log.format", "xml");
     check("enable-feature", "promql-experimental-functions,flying");
+}
+
+#[test]
+fn ha_pairs_are_looked_for_unless_their_label_has_no_name() {
+    let config = Config::load(&Flags::default(), []).expect("defaults");
+    let ha = config.ha.expect("looked for");
+    assert_eq!((ha.cluster_label.as_str(), ha.replica_label.as_str()), ("cluster", "__replica__"));
+    assert_eq!(ha.failover_after, Duration::from_secs(30));
+
+    assert!(Config::load(&flags(&[("ha.replica-label", "")]), []).expect("valid").ha.is_none());
 }
 
 #[test]
@@ -229,4 +244,42 @@ fn a_yaml_error_is_no_panic() {
             Err(ConfigError::Yaml { .. } | ConfigError::UnknownKey { .. })
         ));
     }
+}
+
+#[test]
+fn a_replicas_name_is_the_hosts_unless_given_and_a_bucket_has_no_size() {
+    let url = ("bucket.url", "file:///bucket");
+    let bucket = |more: &[(&str, &str)]| {
+        let config = Config::load(&flags(&[&[url], more].concat()), []).expect("settings");
+        config.bucket.expect("a bucket")
+    };
+    assert!(Config::load(&flags(&[("replica.name", "a")]), []).expect("settings").bucket.is_none());
+    assert_eq!(bucket(&[]).replica_name, machine::host_name());
+    assert_eq!(bucket(&[("replica.name", "a-1.b")]).replica_name, "a-1.b");
+    let refused = refusal(&flags(&[url, ("replica.name", "a/b")]), &[]);
+    assert!(refused.contains("--replica.name"), "{refused}");
+    let refused = refusal(&flags(&[url, ("storage.retention.size", "1GB")]), &[]);
+    assert!(refused.contains("--storage.retention.size") && refused.contains("age only"), "{refused}");
+}
+
+#[test]
+fn only_a_bucket_that_is_only_read_is_shown_as_it_was() {
+    let url = ("bucket.url", "memory:");
+    let given =
+        |pairs: &[(&str, &str)]| Config::load(&flags(pairs), []).expect("valid").bucket.expect("a bucket");
+    let bucket = given(&[url]);
+    assert_eq!((bucket.read_only, bucket.at_ms), (false, None));
+    for (text, at_ms) in [("1970-01-01T01:00:01.5+01:00", 1_500), ("-2.25", -2_250)] {
+        let bucket = given(&[url, ("read-only", "true"), ("at", text)]);
+        assert_eq!((bucket.read_only, bucket.at_ms), (true, Some(at_ms)), "{text}");
+    }
+
+    let refused = |pairs: &[(&str, &str)], why: &str| {
+        let refusal = refusal(&flags(pairs), &[]);
+        assert!(refusal.contains(why), "{refusal}");
+    };
+    refused(&[("read-only", "true")], "--bucket.url is missing");
+    refused(&[url, ("at", "5")], "--read-only is missing");
+    refused(&[url, ("read-only", "true"), ("at", "yesterday")], "2006-01-02T15:04:05Z");
+    refused(&[url, ("read-only", "true"), ("at", "1e300")], "out of range");
 }

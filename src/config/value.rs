@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::LogFormat;
+use crate::model::METRIC_NAME;
 use crate::model::time::{HOUR_MS, SECOND_MS, YEAR_MS, parse_duration_ms};
 
 /// Below this there is no room for the database's fixed parts and one request beside them.
@@ -32,6 +33,17 @@ pub fn lookback_ms(text: &str) -> Parsed<i64> {
 pub fn retention_ms(text: &str) -> Parsed<i64> {
     let ms = parse_duration_ms(text).map_err(|e| e.to_string())?;
     if (HOUR_MS..=RETENTION_MS_MAX).contains(&ms) { Ok(ms) } else { Err("out of range".to_owned()) }
+}
+
+/// `2006-01-02T15:04:05.5+01:00`, or seconds since 1970.
+pub fn time_ms(text: &str) -> Parsed<i64> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(time.as_millisecond());
+    }
+    let seconds = text.parse::<f64>().map_err(|_| String::new())?;
+    let ms = seconds * SECOND_MS as f64;
+    // Beyond it a number has no milliseconds any more.
+    if ms.abs() < 2f64.powi(53) { Ok(ms.round() as i64) } else { Err("out of range".to_owned()) }
 }
 
 pub fn epoch_age_ms(text: &str) -> Parsed<i64> {
@@ -103,6 +115,22 @@ pub fn path(text: &str) -> Parsed<PathBuf> {
 /// An empty text names no file.
 pub fn optional_path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
+}
+
+/// A replica's name becomes part of an object's.
+pub fn replica_name(text: &str) -> Parsed<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let is_name = (1..=128).contains(&text.len()) && text.bytes().all(allowed);
+    if is_name { Ok(text.to_owned()) } else { Err("it has other characters, or too many".to_owned()) }
+}
+
+/// A label by which samples are told apart before they are stored. Any text is a label's name.
+pub fn label_name(text: &str) -> Parsed<String> {
+    match text {
+        "" => Err("it is empty".to_owned()),
+        METRIC_NAME => Err("it is the name of the metric".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// A name in front of the port is resolved; of several addresses the first counts.

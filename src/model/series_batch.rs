@@ -169,6 +169,16 @@ pub struct Written {
     pub exemplars: u64,
 }
 
+impl Written {
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            floats: self.floats + other.floats,
+            histograms: self.histograms + other.histograms,
+            exemplars: self.exemplars + other.exemplars,
+        }
+    }
+}
+
 /// Why something in a request was refused for good. The words are metric label values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RefusalReason {
@@ -185,11 +195,13 @@ pub enum RefusalReason {
     LabelNameLength,
     LabelValueLength,
     SeriesLimit,
+    HaClusters,
+    HaNameLength,
     MemoryFull,
 }
 
 impl RefusalReason {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::MissingMetricName,
         Self::EmptyLabelName,
         Self::DuplicateLabel,
@@ -203,6 +215,8 @@ impl RefusalReason {
         Self::LabelNameLength,
         Self::LabelValueLength,
         Self::SeriesLimit,
+        Self::HaClusters,
+        Self::HaNameLength,
         Self::MemoryFull,
     ];
 
@@ -221,6 +235,8 @@ impl RefusalReason {
             Self::LabelNameLength => "label_name_length",
             Self::LabelValueLength => "label_value_length",
             Self::SeriesLimit => "series_limit",
+            Self::HaClusters => "ha_clusters",
+            Self::HaNameLength => "ha_name_length",
             Self::MemoryFull => "memory_full",
         }
     }

@@ -5,6 +5,8 @@
 //! asks storage or — on the threads of [`query_pool`] — the engine, and answers with [`json`] or an
 //! [`error`]. [`state`] is what all handlers share, [`notifications`] is what whoever runs the process should know.
 //!
+//! [`ha_pairs`] is which of several senders of the same is stored.
+//!
 //! [`auth`] decides who may do what, and whose data a request means; [`limits`] how much of it.
 //! Both follow files by [`live_file`]; [`tls`] is the handshake. [`slow_queries`] are logged;
 //! [`active_queries`] are noted, in case the process does not outlive one.
@@ -13,14 +15,17 @@ pub mod active_queries;
 pub mod api;
 pub mod auth;
 pub mod body;
+mod consistency;
 pub mod error;
 pub mod extract;
+pub mod ha_pairs;
 pub mod json;
 pub mod limits;
 pub mod listener;
 pub mod live_file;
 pub mod middleware;
 pub mod notifications;
+pub mod peers;
 pub mod query_pool;
 pub mod router;
 pub mod slow_queries;

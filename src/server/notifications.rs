@@ -56,6 +56,15 @@ fn holding(state: &ServerState) -> Vec<&'static str> {
             matches!(readiness, Readiness::Replaying { .. }),
             "Onggi is starting and replays its log: writes are taken, queries must wait.",
         ),
+        (
+            matches!(readiness, Readiness::CatchingUp { .. }),
+            "Onggi is starting and reads the bucket's log: writes are taken, queries must wait.",
+        ),
+        (
+            matches!(readiness, Readiness::Adopting { .. }),
+            "Onggi brings the store that stood alone in its folder into the bucket: writes are taken, queries must \
+             wait.",
+        ),
         (matches!(readiness, Readiness::Failed(_)), "The storage has failed: see the log of the process."),
         (
             !state.door.is_valid(),

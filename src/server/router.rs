@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -12,10 +13,11 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::api::{
-    admin, exemplars, federate, health, metadata, notifications, openapi, page, pprof, query, read, rules,
-    self_metrics, series, status, text, write,
+    admin, exemplars, federate, health, hint, metadata, notifications, openapi, page, pprof, query, read,
+    rules, self_metrics, series, status, text, write,
 };
 use super::auth::guard::guard;
+use super::consistency::see_enough;
 use super::middleware::{Cors, cors, count};
 use super::state::Shared;
 use crate::model::regex::RegexError;
@@ -28,16 +30,17 @@ pub fn router(state: Shared) -> Result<Router, RegexError> {
     let prefix = state.config.web.route_prefix.clone();
     let allowed = Arc::new(Cors::new(&state.config.web.cors_origin, &prefix)?);
     let mut routes = Router::new()
-        .nest("/api/v1", api())
+        .nest("/api/v1", api(&state))
         // Where Mimir has the same API: clients that move here keep their URL.
-        .nest("/prometheus/api/v1", api())
+        .nest("/prometheus/api/v1", api(&state))
         .route("/", get(page::page))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
+        .route("/internal/replica/hint", post(hint::hint).layer(DefaultBodyLimit::max(hint::BODY_BYTES_MAX)))
         .route("/-/quit", post(admin::quit).put(admin::quit))
         .route("/version", get(health::version))
         .route("/metrics", get(self_metrics::self_metrics))
-        .route("/federate", get(federate::federate))
+        .route("/federate", get(federate::federate).layer(from_fn_with_state(Arc::clone(&state), see_enough)))
         .route("/debug/pprof/", get(pprof::index))
         .route("/debug/pprof/{name}", get(pprof::profile));
     if !prefix.is_empty() {
@@ -58,13 +61,13 @@ pub fn router(state: Shared) -> Result<Router, RegexError> {
 }
 
 /// What lies below `/api/v1`.
-fn api() -> Router<Shared> {
+fn api(state: &Shared) -> Router<Shared> {
+    let enough = from_fn_with_state(Arc::clone(state), see_enough);
     Router::new()
-        .merge(asking())
+        .merge(asking().route("/read", post(read::read)).layer(enough))
         .route("/write", post(write::write))
         .route("/push", post(write::write))
         .route("/receive", post(write::write))
-        .route("/read", post(read::read))
         .route("/admin/tsdb/delete_series", post(admin::delete_series).put(admin::delete_series))
         .route("/admin/tsdb/snapshot", post(admin::snapshot).put(admin::snapshot))
         .route("/admin/tsdb/clean_tombstones", post(admin::clean_tombstones).put(admin::clean_tombstones))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::active_queries::ActiveQueries;
+use super::api::status::timestamp;
 use super::auth::Door;
 use super::error::ApiResult;
 use super::limits::querier::RangeLimited;
@@ -17,13 +18,14 @@ use super::query_pool::QueryPool;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::limits_file::{Limits, TenantLimits};
+use crate::ingest::HaPairs;
 use crate::memory::plan::MemoryPlan;
 use crate::memory::watch::Watch;
 use crate::memory::{MemoryBudget, MemoryLease};
 use crate::model::TenantId;
 use crate::promql::Engine;
 use crate::querier::{Querier, QueryError, QueryGuard};
-use crate::storage::{Readiness, Storage};
+use crate::storage::{Readiness, ReplicaStore, Staleness, Storage};
 use crate::telemetry::Metrics;
 
 /// The state as handlers take it.
@@ -40,6 +42,8 @@ pub struct ServerState {
     /// The file of `--limits.file`.
     pub limits: Arc<LiveFile<Limits>>,
     pub rates: Rates,
+    /// `None` where nobody looks for pairs.
+    pub ha_pairs: Option<Arc<HaPairs>>,
     pub notifications: Board,
     pub metrics: Arc<Metrics>,
     pub memory: MemoryShares,
@@ -127,6 +131,23 @@ impl ServerState {
         self.queries.run_within(timeout, bytes_max, work).await
     }
 
+    /// What an answer that begins now may lack, for whoever asks; nothing where nothing is known to be missing.
+    pub fn staleness(&self) -> Vec<String> {
+        let staleness = self.storage.replica().and_then(ReplicaStore::staleness);
+        let remark = staleness.map(|staleness| match staleness {
+            Staleness::BucketAway { since_ms } => format!(
+                "the bucket has not answered since {}: what other replicas wrote after that may be missing",
+                timestamp(since_ms)
+            ),
+            Staleness::Behind { lag_ms, outstanding } => format!(
+                "this replica is behind the others by {} s, {outstanding} segments of the bucket's log are still to \
+                 be fetched: what they hold may be missing",
+                lag_ms / 1000
+            ),
+        });
+        remark.into_iter().collect()
+    }
+
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
@@ -136,12 +157,35 @@ impl ServerState {
         if self.is_draining() {
             return Some("shutting down".to_owned());
         }
-        match self.storage.readiness() {
+        let readiness = self.storage.readiness();
+        if let Readiness::CatchingUp { .. } = readiness
+            && let Some(why) = self.storage.replica().and_then(ReplicaStore::unreadable)
+        {
+            return Some(format!("starting: {why}"));
+        }
+        match readiness {
             Readiness::Ready => None,
             Readiness::Replaying { done_bytes, total_bytes } => Some(format!(
                 "replaying the log: {done_bytes} of {total_bytes} bytes, {} %; writes are taken, queries must wait",
                 percent(done_bytes, total_bytes)
             )),
+            Readiness::CatchingUp { outstanding: None } => {
+                Some("starting: the bucket was not listed yet; writes are taken, queries must wait".to_owned())
+            }
+            Readiness::CatchingUp { outstanding: Some(segments) } => Some(format!(
+                "starting: {segments} segments of the bucket's log are still to be fetched; writes are taken, \
+                 queries must wait"
+            )),
+            Readiness::Adopting { done_days, total_days: Some(total_days) } => Some(format!(
+                "adopting the store that stood alone in this folder: {done_days} of {total_days} days are in the \
+                 bucket; writes are taken, queries must wait"
+            )),
+            Readiness::Adopting { total_days: None, .. } => Some(
+                "adopting the store that stood alone in this folder: it is being opened; writes are taken, queries \
+                 must wait"
+                    .to_owned(),
+            ),
+            Readiness::Lagging => Some("behind the other replicas by more than 30 s".to_owned()),
             Readiness::Failed(why) => Some(format!("storage failed: {why}")),
             Readiness::Closing => Some("shutting down".to_owned()),
         }

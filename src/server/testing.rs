@@ -1,4 +1,4 @@
-//! A whole server without a socket: storage in a temporary directory, a clock that stands still.
+//! A whole server without a socket: storage in a temporary directory, a clock that stands still but for replicas.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,16 +12,18 @@ use tower::ServiceExt as _;
 
 use super::active_queries::ActiveQueries;
 use super::auth::Door;
+use super::ha_pairs;
 use super::limits::{self, rate::Rates};
 use super::live_file::LiveFile;
 use super::notifications::Board;
 use super::query_pool::{QueryPool, QueryPoolOptions};
 use super::{MemoryShares, ServerState, Shared, router};
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock, boot_ms};
 use crate::config::{Config, Flags};
 use crate::memory::plan::MemoryPlan;
 use crate::promql::{Engine, EngineOptions};
-use crate::storage::{Storage, StorageOptions};
+use crate::storage::bucket::BucketClient;
+use crate::storage::{BucketTiming, ReplicaOptions, Storage, StorageError, StorageOptions};
 use crate::telemetry::Metrics;
 
 /// The clock of every test server: 2023-11-14T22:13:20Z.
@@ -32,6 +34,17 @@ pub struct TestServer {
     pub state: Shared,
     router: Router,
     _folder: tempfile::TempDir,
+}
+
+/// Begins at [`NOW_MS`].
+struct Going {
+    started_ms: u64,
+}
+
+impl Clock for Going {
+    fn now_ms(&self) -> i64 {
+        NOW_MS + (boot_ms() - self.started_ms) as i64
+    }
 }
 
 /// What came back.
@@ -58,6 +71,58 @@ impl Answered {
 
 impl TestServer {
     pub async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_with(settings, ManualClock::at_ms(NOW_MS), Storage::open).ready().await
+    }
+
+    /// A replica of this name, in whose life everything happens often, on a clock that goes. What was written becomes
+    /// blocks after `cut_age_ms`; what cannot be done at once is refused after half a second.
+    pub async fn on_bucket(name: &str, bucket: &BucketClient, cut_age_ms: u64) -> Self {
+        Self::starting_on_bucket(name, bucket, cut_age_ms).ready().await
+    }
+
+    /// As [`Self::on_bucket`], before it is ready.
+    pub fn starting_on_bucket(name: &str, bucket: &BucketClient, cut_age_ms: u64) -> Self {
+        let timing = BucketTiming {
+            flush_ms: 10,
+            write_deadline_ms: 500,
+            read_deadline_ms: 500,
+            backoff_min_ms: 10,
+            backoff_max_ms: 100,
+            sweep_ms: 200,
+            refresh_ms: 100,
+            heartbeat_ms: 200,
+            maintenance_ms: 20,
+            ..BucketTiming::default()
+        };
+        let replica = ReplicaOptions {
+            bucket: bucket.clone(),
+            name: name.to_owned(),
+            address: String::new(),
+            token: String::new(),
+            timing,
+            flush_bytes: 1 << 20,
+            cut_age_ms,
+            local_cache_bytes: 16 << 20,
+            local_retention_ms: 0,
+            tell_peers: Box::new(|_, _| {}),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let clock = Arc::new(Going { started_ms: boot_ms() });
+        Self::start_with(&[], clock, |options| Storage::open_replica(options, replica))
+    }
+
+    async fn ready(self) -> Self {
+        while self.state.not_ready().is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        self
+    }
+
+    fn start_with(
+        settings: &[(&str, &str)],
+        clock: Arc<dyn Clock>,
+        open: impl FnOnce(StorageOptions) -> Result<Storage, StorageError>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("temporary directory");
         let mut values: Vec<_> = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let path = folder.path().to_string_lossy().into_owned();
@@ -66,15 +131,14 @@ impl TestServer {
         values.push(("query.max-concurrency".to_owned(), "2".to_owned()));
         let config = Config::load(&Flags { config_file: None, values }, []).expect("valid settings");
 
-        let clock = ManualClock::at_ms(NOW_MS);
         let memory = MemoryShares::of(&MemoryPlan::of(config.memory_limit_bytes));
-        let storage = Storage::open(StorageOptions {
+        let storage = open(StorageOptions {
             retention_ms: config.storage.retention_ms,
             epoch_age_max_ms: i64::MAX,
             log_file_bytes: 16 << 20,
             merge_grace_ms: i64::MAX,
             memory: Arc::clone(&memory.whole),
-            ..StorageOptions::small(&config.storage.path, clock.clone())
+            ..StorageOptions::small(&config.storage.path, Arc::clone(&clock))
         })
         .expect("storage opens");
         let metrics = Arc::new(Metrics::new());
@@ -88,10 +152,12 @@ impl TestServer {
         let limits = LiveFile::open(config.limits_file.as_deref(), limits::load).expect("valid file");
         let limits = Arc::new(limits);
         storage.limit_series(limits::series_limit(&limits));
+        let ha_pairs = ha_pairs::open(&config, &storage, &clock);
         let state = Arc::new(ServerState {
             door: Arc::new(door),
             limits,
             rates: Rates::default(),
+            ha_pairs,
             notifications: Board::default(),
             storage,
             engine: Engine::new(EngineOptions::default()),
@@ -108,9 +174,6 @@ impl TestServer {
             config,
         });
         let router = router(Arc::clone(&state)).expect("settings were valid");
-        while state.not_ready().is_some() {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
         Self { state, router, _folder: folder }
     }
 

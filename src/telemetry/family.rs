@@ -48,8 +48,36 @@ pub fn gauges<'a>(
 
 /// A histogram from plain counts: `(upper bound, count in this bucket alone)`, without +Inf.
 pub fn histogram(name: &str, help: &str, buckets: &[(f64, u64)], count: u64, sum: f64) -> MetricFamily {
+    let only = Distribution { buckets: buckets.to_vec(), count, sum };
+    histograms(name, help, [(&[] as &[(&str, &str)], only)])
+}
+
+/// What a histogram counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Distribution {
+    /// `(upper bound, count in this bucket alone)`, without +Inf.
+    pub buckets: Vec<(f64, u64)>,
+    pub count: u64,
+    pub sum: f64,
+}
+
+/// One histogram per label set.
+pub fn histograms<'a>(
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (&'a [(&'a str, &'a str)], Distribution)>,
+) -> MetricFamily {
+    let metrics = values.into_iter().map(|(labels, distribution)| {
+        let mut metric = Metric::from_label(labels.iter().map(|(n, v)| pair(n, v)).collect());
+        metric.set_histogram(histogram_of(&distribution));
+        metric
+    });
+    family(name, help, MetricType::HISTOGRAM, metrics.collect())
+}
+
+fn histogram_of(distribution: &Distribution) -> Histogram {
     let mut cumulative = 0;
-    let buckets = buckets.iter().map(|(upper_bound, in_bucket)| {
+    let buckets = distribution.buckets.iter().map(|(upper_bound, in_bucket)| {
         cumulative += in_bucket;
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(*upper_bound);
@@ -58,11 +86,9 @@ pub fn histogram(name: &str, help: &str, buckets: &[(f64, u64)], count: u64, sum
     });
     let mut histogram = Histogram::default();
     histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(count);
-    histogram.set_sample_sum(sum);
-    let mut metric = Metric::default();
-    metric.set_histogram(histogram);
-    family(name, help, MetricType::HISTOGRAM, vec![metric])
+    histogram.set_sample_count(distribution.count);
+    histogram.set_sample_sum(distribution.sum);
+    histogram
 }
 
 fn pair(name: &str, value: &str) -> LabelPair {

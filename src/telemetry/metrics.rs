@@ -99,11 +99,16 @@ impl Metrics {
     }
 
     /// The text exposition of these metrics and of `families` beside them.
-    pub fn render(&self, families: &[prometheus::proto::MetricFamily]) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn render(
+        &self,
+        mut families: Vec<prometheus::proto::MetricFamily>,
+    ) -> Result<Vec<u8>, prometheus::Error> {
+        // Of what there is none just now; the encoder takes it for a mistake.
+        families.retain(|family| !family.get_metric().is_empty());
         let mut text = Vec::with_capacity(16 << 10);
         let encoder = TextEncoder::new();
         encoder.encode(&self.registry.gather(), &mut text)?;
-        encoder.encode(families, &mut text)?;
+        encoder.encode(&families, &mut text)?;
         Ok(text)
     }
 }
@@ -135,9 +140,9 @@ mod tests {
     fn what_is_counted_is_rendered_beside_what_is_read() {
         let metrics = Metrics::new();
         metrics.samples_accepted.with_label_values(&["float"]).inc_by(3);
-        let families = [family::gauge("onggi_active_series", "Series in the head.", 7.0)];
+        let families = vec![family::gauge("onggi_active_series", "Series in the head.", 7.0)];
 
-        let text = String::from_utf8(metrics.render(&families).expect("encode")).expect("UTF-8");
+        let text = String::from_utf8(metrics.render(families).expect("encode")).expect("UTF-8");
 
         assert!(text.contains("onggi_samples_accepted_total{kind=\"float\"} 3\n"), "{text}");
         assert!(text.contains("# TYPE onggi_active_series gauge\nonggi_active_series 7\n"), "{text}");

@@ -33,6 +33,7 @@ pub async fn exemplars(State(state): State<Shared>, tenant: Tenant, params: Para
     if sets.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
+    let staleness = state.staleness();
     let for_work = Arc::clone(&state);
     let of = tenant.0.clone();
     let work = move |guard: &QueryGuard| {
@@ -42,7 +43,8 @@ pub async fn exemplars(State(state): State<Shared>, tenant: Tenant, params: Para
     let (found, guard) = state.run_query(&tenant.0, state.config.query.timeout, work).await?;
     let found: Vec<ExemplarSeries> =
         found.into_iter().filter(|series| !series.exemplars.is_empty()).collect();
-    Ok(Answer::rows(List::new(found, push_series)).holding(guard).into_response())
+    let answer = Answer::rows(List::new(found, push_series)).with_remarks(staleness, Vec::new());
+    Ok(answer.holding(guard).into_response())
 }
 
 /// The matchers of every selector, wherever it stands. The parser bounds how deep that can be.

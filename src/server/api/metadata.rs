@@ -18,6 +18,7 @@ pub async fn metadata(State(state): State<Shared>, tenant: Tenant, params: Param
     let limit = count(&params, "limit")?;
     let per_metric = count(&params, "limit_per_metric")?;
     let metric = params.get("metric").map(str::to_owned);
+    let staleness = state.staleness();
     let for_work = Arc::clone(&state);
     let of = tenant.0.clone();
     let work = move |guard: &QueryGuard| {
@@ -28,7 +29,8 @@ pub async fn metadata(State(state): State<Shared>, tenant: Tenant, params: Param
         Ok(found)
     };
     let (found, guard) = state.run_query(&tenant.0, state.config.query.timeout, work).await?;
-    Ok(Answer::json(Value::Object(by_metric(&found, limit, per_metric))).holding(guard))
+    let answer = Answer::json(Value::Object(by_metric(&found, limit, per_metric)));
+    Ok(answer.with_remarks(staleness, Vec::new()).holding(guard))
 }
 
 fn bytes_of(metadata: &Metadata) -> u64 {

@@ -6,12 +6,13 @@
 //! - queries as texts: [`text`]
 //! - for whoever runs it: [`admin`] and [`pprof`], closed by default
 //! - about this server: [`status`], [`rules`] (empty but well-formed until rules exist), [`health`],
-//!   [`mod@notifications`], [`self_metrics`], [`page`], [`mod@openapi`]
+//!   [`mod@notifications`], [`self_metrics`] with [`replica_metrics`], [`page`], [`mod@openapi`]
 
 pub mod admin;
 pub mod exemplars;
 pub mod federate;
 pub mod health;
+pub mod hint;
 pub mod metadata;
 pub mod notifications;
 pub mod openapi;
@@ -19,6 +20,7 @@ pub mod page;
 pub mod pprof;
 pub mod query;
 pub mod read;
+pub mod replica_metrics;
 pub mod rules;
 pub mod self_metrics;
 pub mod series;

@@ -103,6 +103,7 @@ impl Asked {
         times: Times,
     ) -> ApiResult<Answer> {
         let Self { query, timeout, options, stats } = self;
+        let staleness = state.staleness();
         let asked_at = Instant::now();
         let slower_than = state.config.query.slow;
         let mut watched = WatchedQuery::new(Arc::clone(&query), tenant.clone(), headers, slower_than);
@@ -126,7 +127,8 @@ impl Asked {
         };
         let stats = stats.then(|| statistics(&output, queued, took));
         let rows = ResultRows::new(output.value, stats);
-        Ok(Answer::rows(rows).truncated(truncated).with_remarks(output.warnings, output.infos).holding(guard))
+        let answer = Answer::rows(rows).truncated(truncated).with_remarks(output.warnings, output.infos);
+        Ok(answer.with_remarks(staleness, Vec::new()).holding(guard))
     }
 }
 

@@ -5,10 +5,12 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use prometheus::proto::MetricFamily;
 
+use super::replica_metrics;
 use crate::error::ErrorKind;
 use crate::server::error::ApiError;
+use crate::server::ha_pairs;
 use crate::server::state::{ServerState, Shared};
-use crate::storage::{LeaseFigures, Readiness, SYNC_SECONDS_BOUNDS, StorageStats};
+use crate::storage::{LeaseFigures, PieceFigures, Readiness, SYNC_SECONDS_BOUNDS, StorageStats};
 use crate::telemetry::family::{counter, counter_float, counters, gauge, gauges, histogram};
 use crate::telemetry::{allocator, metrics};
 
@@ -20,8 +22,13 @@ pub async fn self_metrics(State(state): State<Shared>) -> Response {
     let storage = state.storage.stats();
     families.extend(of_memory(&state, &storage));
     families.extend(of_storage(&storage));
+    families.extend(storage.pieces.as_ref().map(of_pieces).into_iter().flatten());
+    if let Some(replica) = state.storage.replica() {
+        families.extend(replica_metrics::families(&replica.figures()));
+    }
     families.extend(allocator::families());
-    match state.metrics.render(&families) {
+    families.extend(state.ha_pairs.iter().flat_map(|pairs| ha_pairs::families(pairs)));
+    match state.metrics.render(families) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::TEXT_FORMAT)], text).into_response(),
         Err(error) => ApiError::new(ErrorKind::Internal, format!("encode metrics: {error}")).into_text(),
     }
@@ -34,8 +41,11 @@ fn of_process(state: &ServerState) -> Vec<MetricFamily> {
         Readiness::Replaying { done_bytes, total_bytes } if total_bytes > 0 => {
             done_bytes as f64 / total_bytes as f64
         }
-        Readiness::Replaying { .. } | Readiness::Failed(_) => 0.0,
-        Readiness::Ready | Readiness::Closing => 1.0,
+        Readiness::Replaying { .. }
+        | Readiness::CatchingUp { .. }
+        | Readiness::Adopting { .. }
+        | Readiness::Failed(_) => 0.0,
+        Readiness::Ready | Readiness::Lagging | Readiness::Closing => 1.0,
     };
     vec![
         gauges("onggi_build_info", "What was built; always 1.", [(&build as &[(&str, &str)], 1.0)]),
@@ -96,6 +106,37 @@ fn of_memory(state: &ServerState, storage: &StorageStats) -> Vec<MetricFamily> {
         ]);
     }
     families
+}
+
+/// What a replica keeps of blocks on its disk.
+fn of_pieces(pieces: &PieceFigures) -> Vec<MetricFamily> {
+    vec![
+        counter("onggi_cache_fetches_total", "Requests for bytes of blocks to the bucket.", pieces.fetches),
+        counter(
+            "onggi_cache_hits_total",
+            "Pieces of blocks that were read from the local disk.",
+            pieces.hits,
+        ),
+        counter(
+            "onggi_cache_misses_total",
+            "Pieces of blocks that were not on the local disk.",
+            pieces.misses,
+        ),
+        counter(
+            "onggi_cache_damaged_total",
+            "Files of the cache that were not what was written; they were fetched again.",
+            pieces.damaged,
+        ),
+        counter(
+            "onggi_cache_not_kept_total",
+            "Pieces of blocks that the local disk did not take.",
+            pieces.not_kept,
+        ),
+        counter("onggi_cache_evicted_total", "Pieces of blocks that made room for others.", pieces.evicted),
+        gauge("onggi_cache_pieces", "Pieces of blocks on the local disk.", pieces.pieces as f64),
+        gauge("onggi_cache_bytes", "Their size.", pieces.bytes as f64),
+        gauge("onggi_cache_limit_bytes", "What they may take.", pieces.bytes_max as f64),
+    ]
 }
 
 fn of_storage(stats: &StorageStats) -> Vec<MetricFamily> {

@@ -19,24 +19,26 @@ pub async fn series(State(state): State<Shared>, tenant: Tenant, params: Params)
         return Err(ApiError::invalid("no match[] parameter provided"));
     }
     let look = LookUp::read(&params)?;
-    let limit = look.limit;
+    let (limit, staleness) = (look.limit, state.staleness());
     let (mut sets, guard): (Vec<Labels>, _) = look
         .run(&state, tenant, |querier, sets, range, limit, guard| querier.series(sets, range, limit, guard))
         .await?;
     let truncated = cut(&mut sets, limit);
-    Ok(Answer::rows(rows::label_sets(sets)).truncated(truncated).holding(guard))
+    let answer = Answer::rows(rows::label_sets(sets)).truncated(truncated);
+    Ok(answer.with_remarks(staleness, Vec::new()).holding(guard))
 }
 
 pub async fn labels(State(state): State<Shared>, tenant: Tenant, params: Params) -> ApiResult<Answer> {
     let look = LookUp::read(&params)?;
-    let limit = look.limit;
+    let (limit, staleness) = (look.limit, state.staleness());
     let (mut names, guard): (Vec<String>, _) = look
         .run(&state, tenant, |querier, sets, range, limit, guard| {
             querier.label_names(sets, range, limit, guard)
         })
         .await?;
     let truncated = cut(&mut names, limit);
-    Ok(Answer::rows(rows::strings(names)).truncated(truncated).holding(guard))
+    let answer = Answer::rows(rows::strings(names)).truncated(truncated);
+    Ok(answer.with_remarks(staleness, Vec::new()).holding(guard))
 }
 
 pub async fn label_values(
@@ -50,14 +52,15 @@ pub async fn label_values(
         return Err(ApiError::invalid("invalid label name: \"\""));
     }
     let look = LookUp::read(&params)?;
-    let limit = look.limit;
+    let (limit, staleness) = (look.limit, state.staleness());
     let (mut values, guard): (Vec<String>, _) = look
         .run(&state, tenant, move |querier, sets, range, limit, guard| {
             querier.label_values(&name, sets, range, limit, guard)
         })
         .await?;
     let truncated = cut(&mut values, limit);
-    Ok(Answer::rows(rows::strings(values)).truncated(truncated).holding(guard))
+    let answer = Answer::rows(rows::strings(values)).truncated(truncated);
+    Ok(answer.with_remarks(staleness, Vec::new()).holding(guard))
 }
 
 /// What the three endpoints take.

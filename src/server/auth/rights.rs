@@ -45,6 +45,8 @@ impl Need {
 pub const NEEDS: &[(&str, Need)] = &[
     ("/-/healthy", Need::Open),
     ("/-/ready", Need::Open),
+    // It asks for a token of its own.
+    ("/internal/replica/hint", Need::Open),
     ("/-/quit", Need::Process),
     ("/", Need::Known),
     ("/version", Need::Known),

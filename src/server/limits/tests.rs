@@ -85,6 +85,26 @@ async fn labels_beyond_the_limit_are_named_and_the_others_are_stored() {
 }
 
 #[tokio::test]
+async fn clusters_of_ha_pairs_beyond_the_limit_are_named_and_known_ones_go_on() {
+    let scene = scene("default: {ha_clusters: 1}\ntenants: {big: {ha_clusters: 0}}").await;
+    let of = |cluster: &str| {
+        let labels = [("__name__", "up"), ("__replica__", "a"), ("cluster", cluster)];
+        Series::new(&labels).sample(NOW_MS, 1.0)
+    };
+    assert_eq!(scene.write("a", Sent::of([of("one")])).await.status, 204);
+
+    let got = scene.write("a", Sent::of([of("one"), of("two")])).await;
+
+    assert_eq!(got.status, 400);
+    for word in ["ha_clusters", "limit of 1", "two"] {
+        assert!(got.text().contains(word), "{}", got.text());
+    }
+    assert_eq!(got.header("x-prometheus-remote-write-samples-written"), Some("1"));
+    assert_eq!(scene.count("a").await, 1);
+    assert_eq!(scene.write("big", Sent::of(["one", "two"].map(of))).await.status, 204);
+}
+
+#[tokio::test]
 async fn a_rate_limit_stores_nothing_and_says_when_to_come_back() {
     let scene = scene("default: {samples_per_second: 2}").await;
     let four = ["one", "two", "three", "four"].map(series);

@@ -2,9 +2,11 @@
 
 mod about;
 mod admin;
+mod ha_pairs;
 mod look_up;
 mod notifications;
 mod query;
+mod replica;
 mod rim;
 mod write;
 
