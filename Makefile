@@ -33,8 +33,9 @@ fmt: ## format the sources
 	cargo fmt
 
 .PHONY: peers
-peers: ## fetch Prometheus 3.5, Prometheus 2.42 and the node exporter into a cache folder
+peers: ## fetch Prometheus 3.5 and 2.42, the node exporter, HAProxy and an S3 server into a cache folder
 	@scripts/peers.sh
+	@scripts/s3-server.sh
 
 .PHONY: prometheus-test
 prometheus-test: setup peers ## real Prometheus senders, their answers compared with ours
@@ -93,6 +94,32 @@ schemathesis: build ## parameters of every endpoint fuzzed from the served descr
 replication-test: setup ## SEEDS more days (20000) of the replication core's simulation; goes on where it stopped
 	cargo test --release --locked --lib replication::simulation::broken_rules::broken -- --include-ignored --nocapture
 	ONGGI_REPLICATION_SEEDS=$${SEEDS:-20000} cargo test --release --locked --lib replication::simulation::long_run -- --ignored --nocapture
+
+.PHONY: replicas-test
+replicas-test: setup peers ## three replicas behind HAProxy, killed, paused, ended, wiped and cut off at random for ONGGI_REPLICAS_SECONDS (3600)
+	ONGGI_PEERS_REQUIRED=1 ONGGI_REPLICAS_SECONDS=$${ONGGI_REPLICAS_SECONDS:-3600} \
+	cargo test --release --locked --test it -- replicas:: --nocapture --test-threads=1
+
+.PHONY: garage-test
+garage-test: setup peers ## the same on three store nodes, which are killed and paused, too (GARAGE=binary)
+	@if scripts/garage.sh "$${GARAGE:-garage}"; then \
+	ONGGI_STORE=garage ONGGI_GARAGE="$${GARAGE:-garage}" ONGGI_PEERS_REQUIRED=1 \
+	ONGGI_REPLICAS_SECONDS=$${ONGGI_REPLICAS_SECONDS:-600} \
+	cargo test --release --locked --test it -- replicas:: --nocapture --test-threads=1; fi
+
+.PHONY: upgrade-test
+upgrade-test: setup peers ## a rolling restart under load from the commit PREVIOUS, built in a folder of its own, to this one
+	@scripts/previous.sh "$${PREVIOUS:?which commit, as in PREVIOUS=HEAD~1}"
+	ONGGI_PREVIOUS_BINARY=$$(scripts/previous.sh --binary "$$PREVIOUS") ONGGI_PEERS_REQUIRED=1 \
+	cargo test --release --locked --test it -- replicas::disturbances::a_rolling --nocapture --test-threads=1
+
+.PHONY: replicas-bench
+replicas-bench: setup peers ## what replicas cost and how quick they are, beside a single server: a table
+	cargo test --release --locked --test it -- replicas::figures::measure --exact --ignored --nocapture
+
+.PHONY: manifests
+manifests: ## the files in docker/ against their schemas and the programs that read them
+	@scripts/manifests.sh
 
 .PHONY: bench
 bench: setup ## criterion benches

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fetches the senders that the tests compare with: Prometheus 3.5 and 2.42 and the node exporter,
-# as Debian packages, unpacked below PEERS_DIR. Nothing is installed and no system file is changed.
-# Where that is impossible (no Debian archive configured, not amd64) it says so and ends with
-# status 0: the tests then skip, loudly.
+# Fetches what the tests run beside the server: Prometheus 3.5 and 2.42 and the node exporter, which they compare
+# with, and HAProxy, which stands in front of replicas; as Debian packages, unpacked below PEERS_DIR. Nothing is
+# installed and no system file is changed. Where that is impossible (no Debian archive configured, not amd64) it
+# says so and ends with status 0: the tests then skip, loudly.
 #
 # env: PEERS_DIR (default ${XDG_CACHE_HOME:-~/.cache}/onggi-peers)
 set -euo pipefail
@@ -12,7 +12,7 @@ stable=bookworm
 newer=(sid forky trixie)
 
 skip() {
-    printf '\n*** peers: SKIPPED: %s\n*** The tests against a real Prometheus will not run.\n\n' "$*" >&2
+    printf '\n*** peers: SKIPPED: %s\n*** The tests against a real Prometheus and a real HAProxy will not run.\n\n' "$*" >&2
     exit 0
 }
 
@@ -21,7 +21,7 @@ command -v apt-get > /dev/null && command -v dpkg > /dev/null || skip "this mach
 
 have() { [ -x "$peers/$1" ]; }
 if have prometheus/usr/bin/prometheus && have prometheus-2.42/usr/bin/prometheus \
-    && have node-exporter/usr/bin/prometheus-node-exporter; then
+    && have node-exporter/usr/bin/prometheus-node-exporter && have haproxy/usr/sbin/haproxy; then
     echo "peers: all there, in $peers"
     exit 0
 fi
@@ -81,6 +81,27 @@ fetch() { # package=version folder
     echo "peers: $1"
 }
 
+# HAProxy of the stable suite, with the libraries beside it that few machines have.
+fetch_haproxy() {
+    local package version
+    mkdir -p haproxy-parts
+    for package in haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1; do
+        version=$(apt-cache "${apt_options[@]}" madison "$package" | awk -v suite="$stable/" 'index($0, suite) { print $3; exit }')
+        [ -n "$version" ] || { echo "*** peers: no $package in the Debian archive" >&2; return; }
+        fetch "$package=$version" "haproxy-parts/$package"
+    done
+    rm -rf haproxy.partial haproxy
+    mkdir haproxy.partial
+    for package in haproxy-parts/*/; do cp -a "$package." haproxy.partial; done
+    rm -rf haproxy-parts
+    if ! LD_LIBRARY_PATH=$peers/haproxy.partial/usr/lib/x86_64-linux-gnu haproxy.partial/usr/sbin/haproxy -v > /dev/null; then
+        echo "*** peers: $stable's HAProxy does not run here; please install haproxy" >&2
+        rm -rf haproxy.partial
+        return
+    fi
+    mv haproxy.partial haproxy
+}
+
 fetch_version() { # package prefix folder
     local version
     version=$(version_of "$1" "$2")
@@ -94,6 +115,7 @@ fetch_version() { # package prefix folder
 have prometheus/usr/bin/prometheus || fetch_version prometheus 3.5. prometheus
 have prometheus-2.42/usr/bin/prometheus || fetch_version prometheus 2.42. prometheus-2.42
 have node-exporter/usr/bin/prometheus-node-exporter || fetch_version prometheus-node-exporter 1. node-exporter
+have haproxy/usr/sbin/haproxy || fetch_haproxy
 
 # A build of a newer suite may want a newer libc than this machine has: then that suite's libc lies
 # beside it, and the tests start it through that libc's loader.
@@ -104,6 +126,6 @@ for binary in prometheus/usr/bin/prometheus prometheus-2.42/usr/bin/prometheus \
         have libc/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 || fetch_version libc6 2. libc
     fi
 done
-for binary in prometheus/usr/bin/prometheus prometheus-2.42/usr/bin/prometheus; do
+for binary in prometheus/usr/bin/prometheus prometheus-2.42/usr/bin/prometheus haproxy/usr/sbin/haproxy; do
     if have "$binary"; then echo "peers: $peers/$binary"; fi
 done

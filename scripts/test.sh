@@ -16,8 +16,11 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # What the proofs count, and what they had to skip, is part of the output.
 tests() { cargo test --release --locked -- --show-output 2>&1 | tee "$log"; }
-# Without them the test against a real Prometheus is skipped.
-peers() { scripts/peers.sh || echo "*** peers: could not be fetched; no test against a real Prometheus" >&2; }
+# Without them the tests against a real Prometheus, behind a real HAProxy and on an S3 server are skipped.
+peers() {
+    scripts/peers.sh || echo "*** peers: could not be fetched; no test against a real Prometheus" >&2
+    scripts/s3-server.sh || echo "*** peers: no test on an S3 server" >&2
+}
 
 stage format cargo fmt --check
 stage lints cargo clippy --release --locked --all-targets -- -D warnings

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::prometheus::{peers, start};
+use super::prometheus::peers;
 use super::support::http::Client;
+use super::support::peers::start;
 use super::support::server::{Options, Server, free_port};
 use super::support::{eventually, now_ms};
 

@@ -8,14 +8,14 @@
 //! and passes, unless `ONGGI_PEERS_REQUIRED` is set.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::support::http::{Answered, Client};
+use super::support::peers::{self, Process, start};
 use super::support::server::{Options, Server, free_port};
 use super::support::{eventually, now_ms, setting};
 
@@ -202,11 +202,7 @@ fn has_arrived(client: &Client, via: &str, end_ms: i64) -> bool {
 
 /// The folder of the fetched binaries.
 pub fn peers() -> Option<PathBuf> {
-    let cache = || match std::env::var_os("XDG_CACHE_HOME") {
-        Some(cache) => PathBuf::from(cache),
-        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-    };
-    let peers = std::env::var_os("PEERS_DIR").map_or_else(|| cache().join("onggi-peers"), PathBuf::from);
+    let peers = peers::folder();
     let missing: Vec<PathBuf> = SENDERS
         .iter()
         .map(|(_, folder, _)| peers.join(folder).join("usr/bin/prometheus"))
@@ -216,36 +212,8 @@ pub fn peers() -> Option<PathBuf> {
     if missing.is_empty() {
         return Some(peers);
     }
-    assert!(std::env::var_os("ONGGI_PEERS_REQUIRED").is_none(), "not there: {missing:?}");
-    eprintln!("\n*** SKIPPED: no real Prometheus to test with ({missing:?}); `make peers` fetches them\n");
+    peers::skipped(&format!("a real Prometheus to test with ({missing:?})"));
     None
-}
-
-/// A process that ends with its owner.
-pub struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Runs a fetched binary, through a fetched loader where this machine's libc is too old for it.
-pub fn start(peers: &Path, binary: &str, arguments: &[String], log: &Path) -> Process {
-    let libraries = peers.join("libc/usr/lib/x86_64-linux-gnu");
-    let binary = peers.join(binary);
-    let mut command = if libraries.exists() {
-        let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(&libraries).arg(binary);
-        command
-    } else {
-        Command::new(binary)
-    };
-    let log = File::options().create(true).append(true).open(log).unwrap();
-    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    Process(command.spawn().unwrap())
 }
 
 fn start_node_exporter(peers: &Path, port: u16, directory: &Path) -> Process {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::prometheus::{peers, start};
+use super::prometheus::peers;
 use super::support::http::Client;
+use super::support::peers::start;
 use super::support::server::{Options, Server, free_port};
 use super::support::wire::{compress, put_bytes, put_varint};
 use super::support::{eventually, now_ms};

@@ -14,6 +14,8 @@ const BODY_BYTES_MAX: u64 = 2 << 30;
 pub struct Client {
     agent: ureq::Agent,
     pub base: String,
+    /// Sent with every request.
+    headers: Vec<(String, String)>,
 }
 
 pub struct Response {
@@ -57,27 +59,43 @@ impl Client {
             .timeout_global(Some(answer_max))
             .max_idle_connections_per_host(8)
             .build();
-        Self { agent: config.into(), base: format!("http://127.0.0.1:{port}") }
+        Self { agent: config.into(), base: format!("http://127.0.0.1:{port}"), headers: Vec::new() }
+    }
+
+    /// Sends this header with every request.
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub fn get(&self, path: &str) -> Result<Response, String> {
-        finish(self.agent.get(format!("{}{path}", self.base)).call())
+        self.get_as(path, &[])
     }
 
     pub fn get_as(&self, path: &str, headers: &[(&str, &str)]) -> Result<Response, String> {
         let mut request = self.agent.get(format!("{}{path}", self.base));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
+        for (name, value) in self.all_headers(headers) {
+            request = request.header(name, value);
         }
         finish(request.call())
     }
 
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, String> {
         let mut request = self.agent.post(format!("{}{path}", self.base));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
+        for (name, value) in self.all_headers(headers) {
+            request = request.header(name, value);
         }
         finish(request.send(body))
+    }
+
+    /// As S3 servers make their buckets.
+    pub fn put(&self, path: &str) -> Result<Response, String> {
+        finish(self.agent.put(format!("{}{path}", self.base)).send_empty())
+    }
+
+    fn all_headers<'a>(&'a self, these: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let always = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        always.chain(these.iter().copied()).collect()
     }
 
     /// A form, as Grafana sends its queries.
@@ -98,7 +116,12 @@ impl Client {
 
     /// An instant query; of a range selector, the raw samples.
     pub fn query(&self, expression: &str, time_ms: i64) -> Result<Vec<Answered>, String> {
-        answered(self.form("/api/v1/query", &[("query", expression), ("time", &seconds(time_ms))])?)
+        answered(self.ask(expression, time_ms)?)
+    }
+
+    /// The same, with the answer as it came.
+    pub fn ask(&self, expression: &str, time_ms: i64) -> Result<Response, String> {
+        self.form("/api/v1/query", &[("query", expression), ("time", &seconds(time_ms))])
     }
 
     /// A range query; the `result` of the answer as it came.
@@ -167,7 +190,8 @@ fn finish(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Resu
     Ok(Response { status: response.status().as_u16(), headers: response.headers().clone(), body })
 }
 
-fn answered(response: Response) -> Result<Vec<Answered>, String> {
+/// The series of an instant query's answer.
+pub fn answered(response: Response) -> Result<Vec<Answered>, String> {
     if response.status != 200 {
         return Err(format!("status {}: {:.300}", response.status, response.text()));
     }

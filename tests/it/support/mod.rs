@@ -6,18 +6,20 @@
 //! - [`wire`]: remote-write bodies, encoded here and not by the code under test; [`history`]: weeks of them
 //! - [`oracle`]: what must be there, and nothing else
 //! - [`files`]: folders as values; [`preload`]: libraries that a server is started with
+//! - [`peers`]: programs of others that run beside it
 //! - [`random`]: a seeded generator; every test that uses one prints its seed
 
 pub mod files;
 pub mod history;
 pub mod http;
 pub mod oracle;
+pub mod peers;
 pub mod preload;
 pub mod random;
 pub mod server;
 pub mod wire;
 
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -74,4 +76,12 @@ impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Sends a signal to a child that was not waited for, so that its number is still its own.
+#[expect(unsafe_code, reason = "the standard library sends no signal but SIGKILL")]
+pub fn send_signal(child: &Child, signal: libc::c_int) {
+    let id = libc::pid_t::try_from(child.id()).unwrap();
+    // SAFETY: kill takes two numbers and touches no memory.
+    assert_eq!(unsafe { libc::kill(id, signal) }, 0, "signal {signal} to {id}");
 }

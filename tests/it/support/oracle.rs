@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
-use super::http::{Answered, Client, seconds};
+use super::http::{Answered, Client, answered, seconds};
 use super::wire::TimeSeries;
 
 /// What one request brought.
@@ -30,6 +30,13 @@ pub struct Oracle {
 pub struct Verified {
     pub acknowledged: usize,
     pub unacknowledged_there: usize,
+}
+
+/// What came of a question to somebody who may be away.
+pub enum Asked {
+    Holds(Verified),
+    /// Why not.
+    Unanswered(String),
 }
 
 impl Oracle {
@@ -73,21 +80,46 @@ impl Oracle {
         compare(&answer, &before, &growing.lock().unwrap())
     }
 
+    /// As [`Self::verify_beside_senders`], of servers that may be away or not know everything yet: where none
+    /// answers, that is no difference.
+    pub fn verify_what_is_answered(
+        growing: &Mutex<Self>,
+        client: &Client,
+        selector: &str,
+    ) -> Result<Asked, String> {
+        let before = growing.lock().unwrap().clone();
+        let Some((expression, at_ms)) = before.question(selector) else {
+            return Ok(Asked::Holds(Verified::default()));
+        };
+        let response = match client.ask(&expression, at_ms) {
+            Ok(response) => response,
+            Err(error) => return Ok(Asked::Unanswered(error)),
+        };
+        if [502, 503, 504].contains(&response.status) {
+            return Ok(Asked::Unanswered(format!("status {}: {:.200}", response.status, response.text())));
+        }
+        compare(&answered(response)?, &before, &growing.lock().unwrap()).map(Asked::Holds)
+    }
+
     /// Compares a copy that was taken while senders went on: it must hold what `self` saw acknowledged
     /// before, and may hold what `after` saw sent.
     pub fn verify_copy(&self, after: &Self, client: &Client, selector: &str) -> Result<Verified, String> {
         compare(&self.ask(client, selector)?, self, after)
     }
 
-    /// The raw samples of `selector` over all times that were sent.
     fn ask(&self, client: &Client, selector: &str) -> Result<Vec<Answered>, String> {
-        let times = || self.series.values().flat_map(BTreeMap::keys).copied();
-        let (Some(first_ms), Some(last_ms)) = (times().min(), times().max()) else { return Ok(Vec::new()) };
-        // One millisecond more on the left, which the range leaves open.
-        let expression = format!("{selector}[{}ms]", last_ms - first_ms + 1);
+        let Some((expression, last_ms)) = self.question(selector) else { return Ok(Vec::new()) };
         client
             .query(&expression, last_ms)
             .map_err(|error| format!("{expression} at {}: {error}", seconds(last_ms)))
+    }
+
+    /// The raw samples of `selector` over all times that were sent: expression and time of an instant query.
+    fn question(&self, selector: &str) -> Option<(String, i64)> {
+        let times = || self.series.values().flat_map(BTreeMap::keys).copied();
+        let (first_ms, last_ms) = (times().min()?, times().max()?);
+        // One millisecond more on the left, which the range leaves open.
+        Some((format!("{selector}[{}ms]", last_ms - first_ms + 1), last_ms))
     }
 }
 

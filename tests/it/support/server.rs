@@ -3,15 +3,17 @@
 //! Its standard output and error go to a file beside the data directory, whose tail is part of
 //! every failure.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::eventually;
 use super::http::Client;
+use super::{eventually, send_signal};
 
 /// Time for a start. Generous: the machine may be busy with other tests.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -100,12 +102,7 @@ impl Server {
     /// Starts the server and does not wait.
     pub fn spawn(options: &Options) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(options.log_file()).unwrap();
-        let mut command = Command::new(&options.binary);
-        // Settings of the tests are no settings of the server, which refuses names it does not know.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ONGGI_"))
-        {
-            command.env_remove(name);
-        }
+        let mut command = command(&options.binary);
         command
             .arg("serve")
             .arg(format!("--web.listen-address=127.0.0.1:{}", options.port))
@@ -160,12 +157,28 @@ impl Server {
         *self = Self::start(&self.options.clone());
     }
 
-    #[expect(unsafe_code, reason = "the standard library sends no signal but SIGKILL")]
+    /// The same without waiting. The old process must have ended.
+    pub fn spawn_again(&mut self) {
+        *self = Self::spawn(&self.options.clone());
+    }
+
+    /// Removes its data directory. The process must have ended.
+    pub fn wipe(&self) {
+        match fs::remove_dir_all(&self.options.data) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                panic!("wipe {}: {error}", self.options.data.display())
+            }
+            _ => {}
+        }
+    }
+
     pub fn signal(&self, signal: libc::c_int) {
-        let id = libc::pid_t::try_from(self.child.id()).unwrap();
-        // SAFETY: kill takes two numbers and touches no memory; the child is not waited for yet, so
-        // the id is still its own.
-        assert_eq!(unsafe { libc::kill(id, signal) }, 0, "signal {signal} to {id}");
+        send_signal(&self.child, signal);
+    }
+
+    /// From its next start on it is another binary.
+    pub fn become_binary(&mut self, binary: &Path) {
+        self.options.binary = binary.to_owned();
     }
 
     /// SIGTERM, and the status it ends with.
@@ -234,4 +247,14 @@ pub fn free_port() -> u16 {
         }
     }
     panic!("no free port");
+}
+
+/// A command line of the server's. Settings of the tests are no settings of it, and it refuses names that it does not
+/// know.
+pub fn command(binary: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ONGGI_")) {
+        command.env_remove(name);
+    }
+    command
 }
