@@ -27,10 +27,12 @@ pub async fn delete(
         let intent = intent_bytes(&selection);
         desk.put_until(&job.timing, announce_by_ms, &ObjectName::Intent(id), &intent).await?;
     }
-    // Where listings lag, jobs that began by now may not have seen the intent.
-    desk.wait_until(desk.now().boot_ms + job.timing.list_lag_ms).await;
+    // Where listings lag, a job may not see the intent for as long, and a segment that it took is shown as long after
+    // that.
+    let lag_ms = 2 * job.timing.list_lag_ms;
+    desk.wait_until(desk.now().boot_ms + lag_ms).await;
 
-    let bind_by_ms = announce_by_ms + job.timing.list_lag_ms + patience_ms;
+    let bind_by_ms = announce_by_ms + lag_ms + patience_ms;
     let mut bound = known;
     match list_segments(&desk, &job, bind_by_ms).await {
         Ok(listed) => bound.union(&listed),
@@ -59,4 +61,54 @@ async fn list_segments(desk: &Desk, job: &Job, deadline_ms: u64) -> Result<Segme
         }
     }
     Err(JobError::TooLate)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::replication::bucket::{Answer, Request};
+    use crate::replication::fresh_ids::FreshIds;
+    use crate::replication::rules::Rules;
+    use crate::replication::script::{Ask, Progress, Reply, Script};
+    use crate::replication::timing::{Moment, Timing};
+
+    /// When the log is listed where the intent is durable at 100 ms and listings lag by so much.
+    fn listed_at_ms(list_lag_ms: u64) -> u64 {
+        let job = Job {
+            timing: Timing { list_lag_ms, ..Timing::default() },
+            rules: Rules::default(),
+            ids: FreshIds::from_seed([3; 32]),
+            view: Arc::default(),
+            started_ms: 0,
+            void: BTreeSet::new(),
+        };
+        let selection = Selection { matchers: Bytes::new(), start_ms: 0, end_ms: 9 };
+        let mut script = Script::new(|desk| delete(desk, job, selection, SegmentSet::default()));
+        let (mut boot_ms, mut reply) = (100, None);
+        loop {
+            match script.resume(Moment { boot_ms, wall_ms: 1 }, reply.take()) {
+                Progress::Done(outcome) => panic!("nothing was listed: {outcome:?}"),
+                Progress::Asked(mut asked) => match asked.pop() {
+                    Some((_, Ask::Bucket(Request::List { .. }))) => return boot_ms,
+                    Some((ticket, Ask::Bucket(Request::Put { .. }))) => {
+                        reply = Some((ticket, Reply::Bucket(Ok(Answer::Done))));
+                    }
+                    Some((_, other)) => panic!("{other:?}"),
+                    None => boot_ms = script.alarm_ms().expect("it waits"),
+                },
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_job_took_that_did_not_see_the_intent_is_old_enough_to_be_listed() {
+        assert_eq!(listed_at_ms(0), 100);
+        // Until 5100 ms somebody may miss the intent, until 10100 ms a listing what he took.
+        assert_eq!(listed_at_ms(5_000), 10_100);
+    }
 }
