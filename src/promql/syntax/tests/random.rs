@@ -135,18 +135,26 @@ pub(super) fn expression() -> impl Strategy<Value = String> {
 
 fn round_trip(query: &str) -> Result<(), TestCaseError> {
     let Ok(expr) = parse(query, &everything()) else { return Ok(()) };
-    // An infinite number is printed with its sign, as Prometheus prints it, and a sign binds less than a power: what
-    // is read again is another expression.
-    if expr.to_string().contains("+Inf ^") {
-        return Ok(());
-    }
     for text in [expr.to_string(), pretty(&expr)] {
         let again =
             parse(&text, &everything()).map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
-        prop_assert_eq!(again.to_string(), expr.to_string());
+        // See `an_infinite_base_is_printed_with_its_sign_and_read_again_as_a_sign`.
+        if !expr.to_string().contains("+Inf ^") {
+            prop_assert_eq!(again.to_string(), expr.to_string());
+        }
         prop_assert_eq!(again.value_type(), expr.value_type());
     }
     Ok(())
+}
+
+/// As Prometheus 3.5.3 answers `format_query`: a sign binds less than a power.
+#[test]
+fn an_infinite_base_is_printed_with_its_sign_and_read_again_as_a_sign() {
+    let printed = |query: &str| parse(query, &everything()).expect("an expression").to_string();
+    assert_eq!(printed("Inf^foo"), "+Inf ^ foo");
+    assert_eq!(printed("+Inf ^ foo"), "++Inf ^ foo");
+    assert_eq!(printed("-Inf^foo"), "-+Inf ^ foo");
+    assert_eq!(printed("(+Inf)^foo"), "(+Inf) ^ foo");
 }
 
 proptest! {
