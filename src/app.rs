@@ -30,8 +30,8 @@ use crate::server::notifications::Board;
 use crate::server::peers::Hints;
 use crate::server::query_pool::{QueryPool, QueryPoolOptions};
 use crate::server::{Listener, MemoryShares, ServerState, Shared, router};
-use crate::storage::bucket::{BucketClient, ReadOnly};
-use crate::storage::survey::{Runner, past};
+use crate::storage::bucket::{BucketClient, ReadOnly, Scripts};
+use crate::storage::survey::past;
 use crate::storage::{
     AppendError, BucketTiming, Readiness, ReplicaOptions, RetentionRule, Storage, StorageError,
     StorageOptions, bucket_format,
@@ -339,8 +339,8 @@ async fn open_read_only(config: &config::Bucket) -> Result<BucketClient, String>
     let bucket = BucketClient::open_existing(&config.url).map_err(|error| error.to_string())?;
     bucket_format::check(&bucket).await.map_err(|error| error.to_string())?;
     if let Some(at_ms) = config.at_ms {
-        let runner = Runner::new(bucket.clone(), Arc::new(SystemClock));
-        past::judge(&runner, at_ms)
+        let scripts = Scripts { bucket: bucket.clone(), clock: Arc::new(SystemClock) };
+        past::judge(&scripts, at_ms)
             .await
             .map_err(|error| format!("it cannot be shown as it was then: {error}"))?;
     }

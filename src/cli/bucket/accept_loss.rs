@@ -52,7 +52,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     // A replica begins to count when it has read the segment, or has started.
     let cut_ms = millis(opened.settings.cut_interval).saturating_mul(2);
     let patience = Patience { silent_ms: opened.silent_ms(), cut_ms };
-    let loss = opened.runtime.block_on(assess(&opened.runner, segment, patience))?;
+    let loss = opened.runtime.block_on(assess(&opened.scripts, segment, patience))?;
     print(&lines(&loss))?;
     if matches.get_flag(DRY_RUN) {
         return Ok(());
@@ -60,7 +60,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     if !loss.refusals.is_empty() && !matches.get_flag(FORCE) {
         bail!("nothing is given up (--{FORCE} does it all the same): {}", loss.refusals.join("; "));
     }
-    let (record, blocks) = opened.runtime.block_on(accept(&opened.runner, &loss))?;
+    let (record, blocks) = opened.runtime.block_on(accept(&opened.scripts, &loss))?;
     let blocks = count(blocks as u64, "block");
     Ok(print(&[format!(
         "given up: {record} with {blocks}; replicas answer completely again with their next refresh"

@@ -57,7 +57,7 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     };
     let replicas = replicas(matches)?;
     let opened = Opened::new(matches)?;
-    let survey = opened.runtime.block_on(Survey::take(&opened.runner))?;
+    let survey = opened.runtime.block_on(Survey::take(&opened.scripts))?;
     let silent_ms = opened.silent_ms();
     let live = survey.nodes.values().filter(|node| node.is_live(survey.taken_ms, silent_ms)).count() as u64;
     let settings = &opened.settings;

@@ -41,7 +41,7 @@ pub fn command() -> Command {
 
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let opened = Opened::new(matches)?;
-    let survey = opened.runtime.block_on(Survey::take(&opened.runner))?;
+    let survey = opened.runtime.block_on(Survey::take(&opened.scripts))?;
     Ok(print(&lines(&survey, opened.silent_ms()))?)
 }
 

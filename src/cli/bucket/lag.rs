@@ -30,7 +30,7 @@ pub fn command() -> Command {
 
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let opened = Opened::new(matches)?;
-    let survey = opened.runtime.block_on(Survey::take(&opened.runner))?;
+    let survey = opened.runtime.block_on(Survey::take(&opened.scripts))?;
     let lag = Lag::of(&survey, opened.silent_ms());
     Ok(print(&lines(&lag, millis(opened.settings.flush_interval)))?)
 }

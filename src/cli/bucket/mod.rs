@@ -26,9 +26,8 @@ use super::{describe, environment, flags};
 use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::replication::freshness::SILENT_ROUNDS_MAX;
-use crate::storage::bucket::BucketClient;
+use crate::storage::bucket::{BucketClient, Scripts};
 use crate::storage::bucket_format;
-use crate::storage::survey::Runner;
 use crate::telemetry::logging;
 
 pub const NAME: &str = "bucket";
@@ -74,7 +73,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 /// A bucket that a command looks at.
 struct Opened {
     settings: config::Bucket,
-    runner: Runner,
+    scripts: Scripts,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -96,7 +95,7 @@ impl Opened {
         let bucket = opened.with_context(which)?;
         // What this build does not understand it does not judge.
         runtime.block_on(bucket_format::check(&bucket)).with_context(which)?;
-        Ok(Self { runner: Runner::new(bucket, Arc::new(SystemClock)), settings, runtime })
+        Ok(Self { scripts: Scripts { bucket, clock: Arc::new(SystemClock) }, settings, runtime })
     }
 
     /// A replica without a heartbeat for so long does not live.

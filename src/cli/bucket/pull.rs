@@ -11,7 +11,7 @@ use crate::cli::{descriptors, environment, flags};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::memory::plan::MemoryPlan;
-use crate::storage::bucket::BucketClient;
+use crate::storage::bucket::{BucketClient, Scripts};
 use crate::storage::{Pull, PullProgress, Pulled};
 use crate::telemetry::logging;
 
@@ -48,12 +48,12 @@ pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         .thread_name("onggi")
         .build()
         .context("start the async runtime")?;
+    // Its connections want to know whose they are.
+    let bucket = runtime.block_on(async { BucketClient::open(url) })?;
     let plan = MemoryPlan::of(config.memory_limit_bytes);
     let pull = Pull {
         path: config.storage.path.clone(),
-        // Its connections want to know whose they are.
-        bucket: runtime.block_on(async { BucketClient::open(url) })?,
-        clock: Arc::new(SystemClock),
+        scripts: Scripts { bucket, clock: Arc::new(SystemClock) },
         runtime: runtime.handle().clone(),
         head_bytes_max: plan.head_bytes_max,
         gathered_bytes_max: plan.gathered_bytes_max,

@@ -31,7 +31,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Err(error) => return not_verified(&describe(&error)),
     };
     let mut printer = Printer::new(false);
-    let verified = opened.runtime.block_on(verify(&opened.runner, &mut printer));
+    let verified = opened.runtime.block_on(verify(&opened.scripts, &mut printer));
     printer.clear_progress();
     match verified {
         Ok(verified) => match printer.print(&summary(&verified)) {

@@ -11,6 +11,7 @@
 //! - [`listing`] pages in the order of keys, whatever the store gives
 //! - [`counters`] requests by operation and outcome, bytes, seconds
 //! - [`probe`] what a store can do, before it is trusted with anything
+//! - [`scripts`] work of the core that no replica drives
 
 mod client;
 mod counters;
@@ -19,6 +20,7 @@ pub mod faults;
 mod listing;
 mod location;
 mod probe;
+pub mod scripts;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -27,3 +29,4 @@ pub use client::{BLOCK_BYTES_MAX, BucketClient, OBJECT_BYTES_MAX, ReadOnly};
 pub use counters::{Figures, OPERATIONS, OUTCOMES, OperationFigures, SECONDS_BOUNDS};
 pub use location::OpenError;
 pub use probe::{Capabilities, ProbeError};
+pub use scripts::Scripts;

@@ -9,7 +9,7 @@
 //! - a block: [`build`] makes it, `blocks` shows it as a part, `pieces` what the local disk keeps of it
 //! - a deletion: [`selection`] its bytes
 //! - a folder: `folder` whose it is, [`adoption`] what a store that stood alone has left in it, [`pull`] one that is
-//!   made of the bucket · `scripts` work on the bucket that no replica drives
+//!   made of the bucket
 //! - together: [`driver`] the core's thread, `local` what it does here; this file what others ask
 //! - at the start: [`mod@format`] whether this build may use the bucket; to be watched by: [`figures`]
 
@@ -28,7 +28,6 @@ pub mod partition;
 mod pieces;
 mod pins;
 pub mod pull;
-mod scripts;
 pub mod selection;
 #[cfg(test)]
 mod testing;
@@ -61,7 +60,7 @@ use crate::replication::timing::Timing;
 use crate::replication::tombstone::Selection;
 
 use super::block::PageCache;
-use super::bucket::BucketClient;
+use super::bucket::{BucketClient, Scripts};
 use super::engine::{Appended, Deletion, bytes_in_head, drop_refused};
 use super::error::{AppendError, StorageError};
 use super::head::lease::{HeadLease, leased_for};
@@ -86,7 +85,6 @@ use open_batch::Prepared;
 use partition::PARTITIONS;
 use pieces::{Ahead, PieceFiles, Pieces};
 use pins::Pins;
-use scripts::Scripts;
 
 pub use pieces::PieceFigures;
 

@@ -15,13 +15,13 @@ use crate::replication::names::{ObjectName, Partition, SegmentId};
 use crate::replication::script::JobError;
 use crate::replication::segment::{self, Salvage, salvage};
 use crate::replication::timing::Timing;
+use crate::storage::bucket::Scripts;
 use crate::storage::log::{DecodedFrame, IndexEntry, Summary, decode_fresh, read_entries};
 use crate::storage::random_u128;
 use crate::storage::replica::build::{HeldFrames, build};
 use crate::storage::replica::partition::PARTITIONS;
 
 use super::objects::Survey;
-use super::run::Runner;
 
 /// A segment is read so often until it is taken for damaged: it may have been hurt on the way.
 const READS_MAX: usize = 3;
@@ -86,8 +86,8 @@ pub struct Patience {
 }
 
 /// Looks at the segment, and at who may hold it.
-pub async fn assess(runner: &Runner, segment: SegmentId, patience: Patience) -> Result<Loss, LossError> {
-    let survey = Survey::take(runner).await?;
+pub async fn assess(scripts: &Scripts, segment: SegmentId, patience: Patience) -> Result<Loss, LossError> {
+    let survey = Survey::take(scripts).await?;
     if let Some(error) = survey.unread_records.values().next() {
         return Err(error.clone().into());
     }
@@ -109,7 +109,7 @@ pub async fn assess(runner: &Runner, segment: SegmentId, patience: Patience) -> 
         refusals: Vec::new(),
         payloads: BTreeMap::new(),
     };
-    match fetch(runner, segment).await {
+    match fetch(scripts, segment).await {
         Ok((object, why)) => {
             loss.why = why;
             loss.sort_out(salvage(segment, &object));
@@ -129,7 +129,7 @@ pub async fn assess(runner: &Runner, segment: SegmentId, patience: Patience) -> 
 }
 
 /// Gives the segment up; answers the name of the record and how many blocks were saved.
-pub async fn accept(runner: &Runner, loss: &Loss) -> Result<(ObjectName, usize), LossError> {
+pub async fn accept(scripts: &Scripts, loss: &Loss) -> Result<(ObjectName, usize), LossError> {
     let mut seed = [0; 32];
     seed[..16].copy_from_slice(&random_u128().to_le_bytes());
     seed[16..].copy_from_slice(&random_u128().to_le_bytes());
@@ -139,15 +139,15 @@ pub async fn accept(runner: &Runner, loss: &Loss) -> Result<(ObjectName, usize),
     let plan = LossPlan { segment, partitions: PARTITIONS, saved };
     let held = Saved { segment, payloads: &loss.payloads };
     let script = |desk| write_record(desk, Timing::default(), ids, plan);
-    let written = runner.run(script, &|what| build(what, &held, GATHERED_BYTES_MAX)).await?;
+    let written = scripts.run_building(script, &|what| build(what, &held, GATHERED_BYTES_MAX)).await?;
     written.ok_or(LossError::InBlocks(ObjectName::Segment(segment)))
 }
 
 /// The object, and what is wrong with it.
-async fn fetch(runner: &Runner, segment: SegmentId) -> Result<(Bytes, Option<String>), BucketError> {
+async fn fetch(scripts: &Scripts, segment: SegmentId) -> Result<(Bytes, Option<String>), BucketError> {
     let mut last = Err(BucketError::NotFound);
     for _ in 0..READS_MAX {
-        let object = runner.get_each(vec![ObjectName::Segment(segment)]).await.pop();
+        let object = scripts.get_each(vec![ObjectName::Segment(segment)]).await.pop();
         let object = object.expect("one was asked for")?;
         let why = fault(segment, &object);
         let is_fine = why.is_none();

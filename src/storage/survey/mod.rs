@@ -3,7 +3,7 @@
 //! No replica need be running, and any number may: whatever is listed may be gone a moment later, which is judged by
 //! the catalogue and not by its age. Nothing is written, except where an operator gives a segment up.
 //!
-//! - [`objects`] lists and reads, through the scripts of the core; [`run`] performs what these ask for
+//! - [`objects`] lists and reads, through scripts of the core
 //! - pure, of a survey: [`inventory`] what there is · [`lag`] who is behind · [`cost`] what a month is
 //! - [`past`]: whether what the bucket was is still there
 //! - [`verify`] every byte · [`loss`] the operator's way out of a segment that cannot be read
@@ -17,11 +17,9 @@ pub mod lag;
 pub mod loss;
 pub mod objects;
 pub mod past;
-pub mod run;
 pub mod verify;
 
 #[cfg(test)]
 mod tests;
 
 pub use objects::Survey;
-pub use run::Runner;

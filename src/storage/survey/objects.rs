@@ -24,10 +24,9 @@ use crate::replication::script::{Desk, JobError, failed};
 use crate::replication::segment_set::SegmentSet;
 use crate::replication::tombstone::{Selection, Tombstone, read_intent};
 use crate::replication::view::{Deletions, read_records};
+use crate::storage::bucket::Scripts;
 use crate::storage::replica::partition::PARTITIONS;
 use crate::storage::replica::selection::Selected;
-
-use super::run::Runner;
 
 /// The catalogue is read so often until a record is called missing.
 const CATALOGUE_ATTEMPTS_MAX: usize = 5;
@@ -89,10 +88,10 @@ pub struct Survey {
 
 impl Survey {
     /// Looks at the whole bucket. An error says that it could not be looked at.
-    pub async fn take(runner: &Runner) -> Result<Self, JobError> {
-        let mut survey = Self { taken_ms: runner.now_ms(), ..Self::default() };
-        runner
-            .read(|desk| async move {
+    pub async fn take(scripts: &Scripts) -> Result<Self, JobError> {
+        let mut survey = Self { taken_ms: scripts.clock.now_ms(), ..Self::default() };
+        scripts
+            .run(|desk| async move {
                 survey.list(&desk, SEGMENTS).await?;
                 survey.read_catalogue(&desk).await?;
                 survey.list(&desk, BLOCKS).await?;

@@ -14,10 +14,10 @@ use crate::replication::names::{ObjectName, RecordId, SegmentId, TombstoneId};
 use crate::replication::record::Record;
 use crate::replication::script::JobError;
 use crate::replication::segment_set::SegmentSet;
+use crate::storage::bucket::Scripts;
 use crate::storage::replica::partition::PARTITIONS;
 
 use super::objects::Survey;
-use super::run::Runner;
 
 /// Why the past cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +35,8 @@ pub enum PastError {
 }
 
 /// Looks whether everything of then is still there.
-pub async fn judge(runner: &Runner, at_ms: i64) -> Result<(), PastError> {
-    let survey = Survey::take(runner).await?;
+pub async fn judge(scripts: &Scripts, at_ms: i64) -> Result<(), PastError> {
+    let survey = Survey::take(scripts).await?;
     if let Some(error) = survey.unread_records.values().next() {
         return Err(error.clone().into());
     }

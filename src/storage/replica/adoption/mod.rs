@@ -39,6 +39,7 @@ use crate::model::{Metadata, SeriesBatch, TenantId};
 use crate::replication::reads::Consistency;
 use crate::replication::script::JobError;
 use crate::replication::timing::Timing;
+use crate::storage::bucket::Scripts;
 use crate::storage::directory::ADOPTED;
 use crate::storage::error::StorageError;
 use crate::storage::local::DatabasePaths;
@@ -50,7 +51,6 @@ use super::folder::{Folder, Note};
 use super::open_batch::Prepared;
 use super::partition::PARTITIONS;
 use super::pins::Pins;
-use super::scripts::Scripts;
 use publish::{Group, Publisher};
 use source::Source;
 

@@ -23,9 +23,9 @@ use crate::replication::rules::Rules;
 use crate::replication::script::JobError;
 use crate::replication::timing::Timing;
 use crate::replication::view::{Deletions, read_deletions};
+use crate::storage::bucket::Scripts;
 use crate::storage::replica::driver::fresh_ids;
 use crate::storage::replica::folder::Note;
-use crate::storage::replica::scripts::Scripts;
 use crate::storage::replica::selection::Selected;
 
 /// Partitions whose blocks are on their way at the same time.

@@ -23,7 +23,6 @@ use crate::storage::block::{BlockSource, PageCache, ReadRanges};
 use crate::storage::error::StorageError;
 use crate::storage::part::{PartError, SectionSource};
 use crate::storage::replica::blocks::{may_hold, part_at};
-use crate::storage::replica::scripts::get_range;
 use crate::storage::view::{Hidden, Home, Part};
 
 /// Blocks that are fetched at the same time, in pieces of so many bytes.
@@ -72,7 +71,7 @@ fn fetch(pull: &Pull, meta: &BlockMeta, path: &Path) -> Result<File, PullError> 
     let mut at = 0;
     while at < meta.bytes {
         let range = at..meta.bytes.min(at + PIECE_BYTES);
-        let got = pull.runtime.block_on(get_range(&pull.bucket, &name, range.clone()));
+        let got = pull.runtime.block_on(pull.scripts.get_range(&name, range.clone()));
         let got = got.map_err(|error| of_bucket(name.to_string(), error))?;
         if got.object_bytes != meta.bytes || got.bytes.len() as u64 != range.end - range.start {
             return Err(other_bytes());

@@ -9,8 +9,9 @@ use crate::replication::names::{ObjectName, Partition, SEGMENTS, SegmentId};
 use crate::replication::rules::Rules;
 use crate::replication::script::{Desk, JobError};
 use crate::replication::view::{View, refresh};
+use crate::storage::bucket::Scripts;
+use crate::storage::bucket::scripts::pause;
 use crate::storage::replica::partition::PARTITIONS;
-use crate::storage::replica::scripts::{Scripts, pause};
 
 /// What was listed may be gone when it is read; then all is looked at anew, so often at most.
 const ATTEMPTS_MAX: u32 = 10;

@@ -28,7 +28,6 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tracing::info;
 
-use crate::clock::Clock;
 use crate::model::TimeRange;
 use crate::model::time::DAY_MS;
 use crate::replication::bucket::BucketError;
@@ -38,7 +37,7 @@ use crate::replication::script::JobError;
 use crate::replication::tombstone::Tombstone;
 use crate::replication::view::View;
 use crate::storage::block::PageCache;
-use crate::storage::bucket::BucketClient;
+use crate::storage::bucket::Scripts;
 use crate::storage::directory;
 use crate::storage::error::StorageError;
 use crate::storage::head::MetadataTable;
@@ -49,7 +48,6 @@ use crate::storage::view::{Hidden, Part};
 use crate::storage::window::Window;
 
 use super::local::Deletion;
-use super::scripts::Scripts;
 use look::Look;
 use parts::Parts;
 
@@ -63,8 +61,7 @@ const PAGES_BYTES_MAX: u64 = 16 << 20;
 /// What to pull, and where to.
 pub struct Pull {
     pub path: PathBuf,
-    pub bucket: BucketClient,
-    pub clock: Arc<dyn Clock>,
+    pub scripts: Scripts,
     pub runtime: Handle,
     /// Memory for what is held of segments before it is written,
     pub head_bytes_max: u64,
@@ -115,9 +112,9 @@ impl Pull {
     /// Makes the directory; `progress` is told now and then how far it is. Blocks a thread that is not the
     /// runtime's.
     pub fn run(&self, progress: &mut dyn FnMut(PullProgress)) -> Result<Pulled, PullError> {
-        let directory = directory::begin_pull(&self.path, self.bucket.url())?;
+        let directory = directory::begin_pull(&self.path, self.scripts.bucket.url())?;
         let database = Database::open(&directory.database(), self.cache_bytes).map_err(StorageError::from)?;
-        let mut parts = Parts::new(&database, self.gathered_bytes_max, self.clock.now_ms());
+        let mut parts = Parts::new(&database, self.gathered_bytes_max, self.scripts.clock.now_ms());
         let metadata = MetadataTable::default();
         let mut pulled = Pulled::default();
         let look = self.look_and_pull_segments(&mut parts, &metadata, &mut pulled, progress)?;
@@ -134,10 +131,6 @@ impl Pull {
         Ok(pulled)
     }
 
-    fn scripts(&self) -> Scripts {
-        Scripts { bucket: self.bucket.clone(), clock: Arc::clone(&self.clock) }
-    }
-
     /// Looks at the bucket, and brings in the segments that are not in blocks then.
     fn look_and_pull_segments(
         &self,
@@ -148,7 +141,7 @@ impl Pull {
     ) -> Result<Look, PullError> {
         let mut gone = None;
         for _ in 0..LOOKS_MAX {
-            let look = self.runtime.block_on(look::look(&self.scripts()))?;
+            let look = self.runtime.block_on(look::look(&self.scripts))?;
             let deletions = deletions(&look.view)?;
             match segments::pull(self, &look, &deletions, parts, metadata, progress) {
                 Ok(()) => {
@@ -198,7 +191,7 @@ impl Pull {
                     }
                     Err(PullError::Gone(_)) if looks < LOOKS_MAX => {
                         looks += 1;
-                        view = Arc::new(self.runtime.block_on(look::look_again(&self.scripts(), &view))?);
+                        view = Arc::new(self.runtime.block_on(look::look_again(&self.scripts, &view))?);
                     }
                     Err(error) => return Err(error),
                 }

@@ -11,7 +11,6 @@ use super::look::{Look, Loose};
 use super::parts::Parts;
 use super::{Deletions, Pull, PullError, PullProgress, of_bucket};
 use crate::model::TimeRange;
-use crate::replication::bucket::{Answer, BucketError, Request};
 use crate::replication::names::ObjectName;
 use crate::replication::segment;
 use crate::storage::flush::finish_series;
@@ -19,7 +18,6 @@ use crate::storage::head::{Epoch, MetadataTable, Registry};
 use crate::storage::join::SampleColumns;
 use crate::storage::part::PartSeries;
 use crate::storage::replica::frames::Frames;
-use crate::storage::replica::scripts::perform;
 use crate::storage::replica::selection::Selected;
 
 /// The one epoch of a registry that lives as long as it.
@@ -76,7 +74,9 @@ pub fn pull(
         progress(PullProgress::Segments { done: total - rest.len(), total });
         let (some, others) = rest.split_at(fetched_together(rest));
         rest = others;
-        for (segment, object) in some.iter().zip(pull.runtime.block_on(fetch(pull, some))) {
+        let names = some.iter().map(|segment| ObjectName::Segment(segment.id)).collect();
+        let objects = pull.runtime.block_on(pull.scripts.get_each(names));
+        for (segment, object) in some.iter().zip(objects) {
             let object =
                 object.map_err(|error| of_bucket(ObjectName::Segment(segment.id).to_string(), error))?;
             enter(segment, &object, look, deletions, &gathered, metadata)?;
@@ -97,24 +97,6 @@ fn fetched_together(segments: &[Loose]) -> usize {
         bytes <= FETCHED_BYTES_MAX
     };
     segments.iter().take(FETCHES_MAX).take_while(fits).count().max(1)
-}
-
-/// The segments' objects, in the same order.
-async fn fetch(pull: &Pull, segments: &[Loose]) -> Vec<Result<Bytes, BucketError>> {
-    let get = |segment: &Loose| {
-        let (bucket, name) = (pull.bucket.clone(), ObjectName::Segment(segment.id));
-        tokio::spawn(async move {
-            match perform(&bucket, Request::Get { name }).await? {
-                Answer::Object(bytes) => Ok(bytes),
-                _ => Err(BucketError::Unknown("answered something else".to_owned())),
-            }
-        })
-    };
-    let mut objects = Vec::with_capacity(segments.len());
-    for fetched in segments.iter().map(get).collect::<Vec<_>>() {
-        objects.push(fetched.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())));
-    }
-    objects
 }
 
 fn enter(

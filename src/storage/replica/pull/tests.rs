@@ -12,7 +12,7 @@ use crate::replication::bucket::{Answer, Request};
 use crate::replication::names::{BlockId, ObjectName, RecordId};
 use crate::replication::reads::Consistency;
 use crate::replication::record::Record;
-use crate::storage::bucket::faults;
+use crate::storage::bucket::{BucketClient, faults};
 use crate::storage::check::{Checked, Finding, Watch, check};
 use crate::storage::replica::testing::{
     Answers, answers, answers_alone, batch, bucket, clock, copy, deletion, fill, of, replica, runtime,
@@ -24,8 +24,7 @@ use crate::storage::{Readiness, Storage};
 fn pull_of(path: &Path, bucket: &BucketClient, runtime: &Runtime) -> Pull {
     Pull {
         path: path.to_owned(),
-        bucket: bucket.clone(),
-        clock: clock(),
+        scripts: Scripts { bucket: bucket.clone(), clock: clock() },
         runtime: runtime.handle().clone(),
         head_bytes_max: 8 << 20,
         gathered_bytes_max: 1 << 20,

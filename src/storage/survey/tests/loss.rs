@@ -9,7 +9,7 @@ use crate::storage::survey::objects::is_loss;
 const PATIENCE: Patience = Patience { silent_ms: 60_000, cut_ms: 0 };
 
 async fn look(scene: &Scene, segment: SegmentId) -> Loss {
-    assess(&scene.runner, segment, PATIENCE).await.expect("it can be judged")
+    assess(&scene.scripts, segment, PATIENCE).await.expect("it can be judged")
 }
 
 /// Whether one of the refusals says so.
@@ -39,7 +39,7 @@ async fn what_still_verifies_is_saved_and_what_does_not_is_told() {
     let saved: u64 = loss.saved.iter().map(|share| share.figures.floats).sum();
     assert_eq!(saved + lost.figures.floats, 200);
 
-    let (record, blocks) = accept(&scene.runner, &loss).await.expect("it is given up");
+    let (record, blocks) = accept(&scene.scripts, &loss).await.expect("it is given up");
 
     let (verified, seen) = scene.verify().await;
     assert!(seen.findings.is_empty(), "{:?}", seen.findings);
@@ -49,7 +49,7 @@ async fn what_still_verifies_is_saved_and_what_does_not_is_told() {
     assert_eq!((survey.blocks.len(), blocks), (frames.len() - 1, frames.len() - 1));
     let losses = survey.records.iter().filter(|(_, record)| is_loss(record));
     assert_eq!(losses.map(|(id, _)| ObjectName::Record(*id)).collect::<Vec<_>>(), [record]);
-    let again = assess(&scene.runner, id(3), PATIENCE).await;
+    let again = assess(&scene.scripts, id(3), PATIENCE).await;
     assert!(matches!(again, Err(LossError::InBlocks(_))), "{again:?}");
 }
 
@@ -60,7 +60,7 @@ async fn of_bytes_that_are_no_segment_nothing_is_known() {
 
     let loss = look(&scene, id(1)).await;
     assert!(loss.more_lost && loss.saved.is_empty() && loss.lost.is_empty() && loss.refusals.is_empty());
-    accept(&scene.runner, &loss).await.expect("it is given up");
+    accept(&scene.scripts, &loss).await.expect("it is given up");
 
     let (_, seen) = scene.verify().await;
     assert!(seen.findings.is_empty(), "{:?}", seen.findings);
@@ -78,7 +78,7 @@ async fn whoever_may_still_have_it_is_a_reason_not_to() {
     assert!(refuses(&writer_lives, "replica a, which wrote it, is up"), "{writer_lives:?}");
     assert_eq!(writer_lives.refusals.len(), 1);
     let patient = Patience { cut_ms: 600_000, ..PATIENCE };
-    let young = assess(&scene.runner, id(3), patient).await.expect("it can be judged");
+    let young = assess(&scene.scripts, id(3), patient).await.expect("it can be judged");
     assert!(refuses(&young, "replicas that are up (a)") && refuses(&young, "older than 600 s"), "{young:?}");
     scene.heartbeat("a", LOG, segments([2, 3]), |a| a.leaving = true).await;
     assert_eq!(look(&scene, id(3)).await.refusals, [] as [String; 0]);
@@ -100,9 +100,9 @@ async fn where_there_is_nothing_to_give_up_nothing_is_written() {
     let scene = Scene::of_all_kinds().await;
     let before = scene.survey().await.records.len();
 
-    let in_blocks = assess(&scene.runner, id(2), PATIENCE).await;
-    let collected = assess(&scene.runner, id(1), PATIENCE).await;
-    let never_was = assess(&scene.runner, id(9), PATIENCE).await;
+    let in_blocks = assess(&scene.scripts, id(2), PATIENCE).await;
+    let collected = assess(&scene.scripts, id(1), PATIENCE).await;
+    let never_was = assess(&scene.scripts, id(9), PATIENCE).await;
 
     assert!(matches!(in_blocks, Err(LossError::InBlocks(_))), "{in_blocks:?}");
     assert!(matches!(collected, Err(LossError::NotThere(_))), "{collected:?}");

@@ -23,7 +23,7 @@ async fn what_is_all_there_can_be_shown_and_what_is_gone_is_named() {
     let scene = Scene::of_all_kinds().await;
     let survey = scene.survey().await;
     let then_ms = last_record(&survey);
-    assert!(judge(&scene.runner, then_ms).await.is_ok(), "nothing has happened since");
+    assert!(judge(&scene.scripts, then_ms).await.is_ok(), "nothing has happened since");
 
     // Of later: a merge, after which the old block and then its record are collected.
     let block = some_live_block(&scene).await;
@@ -32,11 +32,11 @@ async fn what_is_all_there_can_be_shown_and_what_is_gone_is_named() {
     let replaced = Record::Replace { partition, sources: vec![block.id], outputs: vec![] };
     let name = ObjectName::Record(RecordId::Replace { partition, id: later(1) });
     scene.put(&name, replaced.to_bytes()).await;
-    assert!(judge(&scene.runner, then_ms).await.is_ok(), "dead, and there");
+    assert!(judge(&scene.scripts, then_ms).await.is_ok(), "dead, and there");
     scene.delete(&ObjectName::Block(block.id)).await;
-    let gone = judge(&scene.runner, then_ms).await;
+    let gone = judge(&scene.scripts, then_ms).await;
     assert!(matches!(&gone, Err(PastError::Block(name)) if *name == ObjectName::Block(block.id)), "{gone:?}");
-    assert!(judge(&scene.runner, then_ms + 5).await.is_ok(), "it was dead then");
+    assert!(judge(&scene.scripts, then_ms + 5).await.is_ok(), "it was dead then");
 
     let survey = scene.survey().await;
     let checkpoint = Record::Checkpoint(Checkpoint {
@@ -49,9 +49,9 @@ async fn what_is_all_there_can_be_shown_and_what_is_gone_is_named() {
     scene.put(&name, checkpoint.to_bytes()).await;
     let included = ObjectName::Record(*survey.records.keys().next().expect("there are records"));
     scene.delete(&included).await;
-    let gone = judge(&scene.runner, then_ms).await;
+    let gone = judge(&scene.scripts, then_ms).await;
     assert!(matches!(&gone, Err(PastError::Record(name)) if *name == included), "{gone:?}");
-    assert!(judge(&scene.runner, then_ms + 5).await.is_ok(), "the checkpoint is of then");
+    assert!(judge(&scene.scripts, then_ms + 5).await.is_ok(), "the checkpoint is of then");
 }
 
 #[tokio::test]
@@ -65,17 +65,17 @@ async fn segments_and_deletions_that_may_be_missing_are_named() {
     // The log's name says a time of its own, which is that of its start.
     let begun_ms = FreshIds::log_time_ms(LOG);
     assert!(begun_ms < before_ms);
-    assert!(judge(&scene.runner, before_ms).await.is_ok(), "it is still in the log");
+    assert!(judge(&scene.scripts, before_ms).await.is_ok(), "it is still in the log");
     scene.delete(&ObjectName::Segment(id(1))).await;
-    let gone = judge(&scene.runner, before_ms).await;
+    let gone = judge(&scene.scripts, before_ms).await;
     assert!(
         matches!(&gone, Err(PastError::Segment(name)) if *name == ObjectName::Segment(id(1))),
         "{gone:?}"
     );
-    assert!(judge(&scene.runner, begun_ms - 1).await.is_ok(), "the log had not begun");
+    assert!(judge(&scene.scripts, begun_ms - 1).await.is_ok(), "the log had not begun");
     let survey = scene.survey().await;
     let then_ms = last_record(&survey);
-    assert!(judge(&scene.runner, then_ms).await.is_ok(), "blocks had it");
+    assert!(judge(&scene.scripts, then_ms).await.is_ok(), "blocks had it");
 
     // A merge of later settled a deletion of before, which is collected.
     let block = some_live_block(&scene).await;
@@ -91,10 +91,10 @@ async fn segments_and_deletions_that_may_be_missing_are_named() {
     let record = Record::Replace { partition, sources: vec![block.id], outputs: vec![merged] };
     let name = ObjectName::Record(RecordId::Replace { partition, id: (then_ms as u128 + 5) << 80 });
     scene.put(&name, record.to_bytes()).await;
-    let gone = judge(&scene.runner, then_ms).await;
+    let gone = judge(&scene.scripts, then_ms).await;
     assert!(
         matches!(&gone, Err(PastError::Deletion(name)) if *name == ObjectName::Bound(deletion)),
         "{gone:?}"
     );
-    assert!(judge(&scene.runner, then_ms + 5).await.is_ok(), "it was settled then");
+    assert!(judge(&scene.scripts, then_ms + 5).await.is_ok(), "it was settled then");
 }

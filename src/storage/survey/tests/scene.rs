@@ -18,13 +18,13 @@ use crate::replication::names::{BlockId, ObjectName, Partition, RecordId, Segmen
 use crate::replication::record::{BlockMeta, Record};
 use crate::replication::segment::{self, PartitionFrame};
 use crate::replication::segment_set::SegmentSet;
-use crate::storage::bucket::BucketClient;
+use crate::storage::bucket::{BucketClient, Scripts};
 use crate::storage::check::{Finding, Watch};
 use crate::storage::log::FileEncoder;
 use crate::storage::replica::build::{HeldFrames, build};
 use crate::storage::replica::partition::{PARTITIONS, split};
+use crate::storage::survey::Survey;
 use crate::storage::survey::verify::{Verified, verify};
-use crate::storage::survey::{Runner, Survey};
 use crate::storage::tests::{NOW_MS, batch, float, labels};
 
 /// Series of a segment of [`Scene::of_all_kinds`].
@@ -34,7 +34,7 @@ pub const LOG: LogId = LogId([7; 16]);
 
 pub struct Scene {
     pub bucket: BucketClient,
-    pub runner: Runner,
+    pub scripts: Scripts,
     ids: FreshIds,
     frames: BTreeMap<SegmentId, BTreeMap<Partition, Bytes>>,
 }
@@ -90,8 +90,8 @@ pub fn targets(count: usize, at_ms: i64) -> SeriesBatch {
 impl Scene {
     pub fn new() -> Self {
         let bucket = BucketClient::open("memory:").expect("in memory");
-        let runner = Runner::new(bucket.clone(), Arc::new(SystemClock));
-        Self { bucket, runner, ids: FreshIds::from_seed([5; 32]), frames: BTreeMap::new() }
+        let scripts = Scripts { bucket: bucket.clone(), clock: Arc::new(SystemClock) };
+        Self { bucket, scripts, ids: FreshIds::from_seed([5; 32]), frames: BTreeMap::new() }
     }
 
     /// Three segments, of which two are in blocks (and one of those is still in the log), the blocks of one partition
@@ -232,12 +232,12 @@ impl Scene {
     }
 
     pub async fn survey(&self) -> Survey {
-        Survey::take(&self.runner).await.expect("in memory")
+        Survey::take(&self.scripts).await.expect("in memory")
     }
 
     pub async fn verify(&self) -> (Verified, Seen) {
         let mut seen = Seen::default();
-        let verified = verify(&self.runner, &mut seen).await.expect("in memory");
+        let verified = verify(&self.scripts, &mut seen).await.expect("in memory");
         assert_eq!(verified.findings, seen.findings.len() as u64);
         (verified, seen)
     }

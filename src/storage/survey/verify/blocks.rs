@@ -37,7 +37,7 @@ pub async fn verify(survey: &Survey, run: &mut Run<'_>) -> Result<(), JobError> 
     let listed = survey.blocks.iter().map(|(id, listed)| (*id, *listed));
     for (id, listed) in listed.chain(unlisted) {
         let name = ObjectName::Block(id);
-        let object = run.runner.get_each(vec![name.clone()]).await.pop();
+        let object = run.scripts.get_each(vec![name.clone()]).await.pop();
         match (object.expect("one was asked for"), survey.state_of(&id)) {
             (Ok(object), state) => check(survey, id, state, &object, run),
             (Err(BucketError::NotFound), BlockState::Live) => gone.push(id),

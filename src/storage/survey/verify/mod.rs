@@ -22,12 +22,12 @@ use crate::replication::script::JobError;
 use crate::replication::segment_set::SegmentSet;
 use crate::replication::tombstone::Tombstone;
 use crate::replication::view::{names_of, read_records};
+use crate::storage::bucket::Scripts;
 use crate::storage::check::{Finding, Watch};
 use crate::storage::replica::partition::PARTITIONS;
 use crate::storage::replica::selection::Selected;
 
 use super::objects::{Listed, Survey};
-use super::run::Runner;
 
 /// Faults of one object that are named; a damaged page can make thousands.
 const FAULTS_MAX: usize = 20;
@@ -49,11 +49,11 @@ pub struct Verified {
 }
 
 /// Verifies the bucket. An error means that it could not be read; damage is no error.
-pub async fn verify(runner: &Runner, watch: &mut dyn Watch) -> Result<Verified, JobError> {
-    let survey = Survey::take(runner).await?;
+pub async fn verify(scripts: &Scripts, watch: &mut dyn Watch) -> Result<Verified, JobError> {
+    let survey = Survey::take(scripts).await?;
     let total_bytes = survey.segments.values().chain(survey.blocks.values()).map(|listed| listed.bytes);
     let total_bytes = total_bytes.fold(0u64, u64::saturating_add);
-    let mut run = Run { runner, watch, verified: Verified::default(), total_bytes };
+    let mut run = Run { scripts, watch, verified: Verified::default(), total_bytes };
     catalogue::verify(&survey, &mut run);
     deletions(&survey, &mut run);
     heartbeats(&survey, &mut run);
@@ -68,7 +68,7 @@ pub async fn verify(runner: &Runner, watch: &mut dyn Watch) -> Result<Verified, 
 
 /// A verification on its way.
 struct Run<'w> {
-    runner: &'w Runner,
+    scripts: &'w Scripts,
     watch: &'w mut dyn Watch,
     verified: Verified,
     total_bytes: u64,
@@ -95,7 +95,7 @@ impl Run<'_> {
     /// Looks again at the log and then at the catalogue, before something is called lost.
     async fn look_again(&self, survey: &Survey) -> Result<Again, JobError> {
         let known = survey.records.clone();
-        let read = self.runner.read(|desk| async move {
+        let read = self.scripts.run(|desk| async move {
             let entries = desk.list(SEGMENTS).await.map_err(|(_, error)| error)?;
             let (records, _) = read_records(&desk, &known, Rules::default()).await?;
             Ok::<_, JobError>((entries, records))

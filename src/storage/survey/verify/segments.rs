@@ -29,7 +29,7 @@ pub async fn verify(survey: &Survey, run: &mut Run<'_>) -> Result<(), JobError> 
         let (batch, ahead) = rest.split_at(batch_len(rest));
         rest = ahead;
         let names: Vec<ObjectName> = batch.iter().map(|(id, _)| ObjectName::Segment(*id)).collect();
-        let objects = run.runner.get_each(names.clone()).await;
+        let objects = run.scripts.get_each(names.clone()).await;
         for (((id, listed), name), object) in batch.iter().zip(names).zip(objects) {
             match object {
                 Ok(object) => check(survey, *id, listed, &object, run),

@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::replication::bucket::{Answer, Request};
 use crate::replication::names::ObjectName;
-use crate::storage::survey::Runner;
+use crate::storage::bucket::Scripts;
 use crate::storage::survey::loss::{Patience, accept, assess};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,9 +31,9 @@ async fn replicas_that_quarantined_a_segment_answer_completely_after_it_was_give
         assert!(matches!(other.driver.status().readiness, Readiness::Starting { .. }), "{name}");
         assert!(other.driver.read(Consistency::Strong).await.is_err(), "{name}: it would not be complete");
 
-        let runner = Runner::new(bucket.clone(), Arc::new(SystemClock));
-        let loss = assess(&runner, lost, Patience { silent_ms: 0, cut_ms: 0 }).await.unwrap();
-        accept(&runner, &loss).await.unwrap();
+        let scripts = Scripts { bucket: bucket.clone(), clock: Arc::new(SystemClock) };
+        let loss = assess(&scripts, lost, Patience { silent_ms: 0, cut_ms: 0 }).await.unwrap();
+        accept(&scripts, &loss).await.unwrap();
 
         other.ready().await;
         other.driver.read(Consistency::Strong).await.unwrap();

@@ -1,21 +1,30 @@
-//! Scripts of the core, run to their end by themselves: where no replica drives them.
+//! Scripts of the core, run to their end against a bucket: where no replica drives them.
 //!
-//! Owns that questions are asked and answered, and that reading is tried again: a script that reads much gives up
-//! at the first call that goes wrong. Writing is not, scripts know until when they may. How much is asked at once
-//! is theirs as well. Nothing here has blocks built: such a question is refused.
+//! Owns what a replica's thread does for a script: performing what it asks, having blocks built, and the clock. And
+//! that reading is tried again, which no script does by itself: one that reads much would give up at the first call that
+//! goes wrong. Writing is not, scripts know until when they may. How much is asked at once is theirs as well.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
+use super::client::BucketClient;
 use crate::clock::{Clock, boot_ms};
 use crate::replication::bucket::{Answer, BucketError, Ranged, Request};
+use crate::replication::build::{Build, NewBlock};
 use crate::replication::names::ObjectName;
 use crate::replication::script::{Ask, Desk, Progress, Reply, Script};
 use crate::replication::timing::{Moment, Timing};
-use crate::storage::bucket::BucketClient;
+
+/// A call that reads is tried so often until its outcome is taken for unknown.
+const ATTEMPTS_MAX: u32 = 10;
+
+/// Builds blocks for a script, on the thread that runs it.
+pub type BuildBlocks<'a> = &'a (dyn Fn(&Build) -> Result<Vec<NewBlock>, String> + Sync);
 
 /// What scripts are run against. Cheap to clone.
 #[derive(Clone)]
@@ -24,18 +33,21 @@ pub struct Scripts {
     pub clock: Arc<dyn Clock>,
 }
 
-/// A call that reads is tried so often.
-const ATTEMPTS_MAX: u32 = 10;
-
-type Answered = (u32, Result<Answer, BucketError>);
-
 impl Scripts {
+    /// Runs a script that has no blocks built.
     pub async fn run<T, F>(&self, begin: impl FnOnce(Desk) -> F) -> T
     where
         F: Future<Output = T> + Send + 'static,
     {
+        self.run_building(begin, &|_| Err("nobody builds here".to_owned())).await
+    }
+
+    pub async fn run_building<T, F>(&self, begin: impl FnOnce(Desk) -> F, build_blocks: BuildBlocks<'_>) -> T
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
         let mut script = Script::new(begin);
-        let mut asking: JoinSet<Answered> = JoinSet::new();
+        let mut asking: JoinSet<(u32, Reply)> = JoinSet::new();
         let mut reply = None;
         loop {
             let now = Moment { boot_ms: boot_ms(), wall_ms: self.clock.now_ms() };
@@ -43,78 +55,80 @@ impl Scripts {
                 Progress::Done(outcome) => return outcome,
                 Progress::Asked(asked) => asked,
             };
-            for (question, ask) in asked {
+            for (ticket, ask) in asked {
                 match ask {
                     Ask::Bucket(request) => {
                         let bucket = self.bucket.clone();
-                        asking.spawn(async move { (question, perform(&bucket, request).await) });
+                        asking.spawn(async move { (ticket, Reply::Bucket(perform(&bucket, request).await)) });
                     }
-                    Ask::Build(_) => {
-                        reply = Some((question, Reply::Built(Err("nobody builds here".to_owned()))));
+                    Ask::Build(build) => {
+                        let built = Reply::Built(build_blocks(&build));
+                        asking.spawn(async move { (ticket, built) });
                     }
                 }
             }
-            if reply.is_none() {
-                let alarm_ms = script.alarm_ms().map(|at_ms| at_ms.saturating_sub(boot_ms()));
-                reply = next(&mut asking, alarm_ms).await;
-            }
+            reply = next(&mut asking, script.alarm_ms()).await;
         }
+    }
+
+    /// Reads objects, some at a time; answers in the order of `names`.
+    pub async fn get_each(&self, names: Vec<ObjectName>) -> Vec<Result<Bytes, BucketError>> {
+        self.run(|desk| async move { desk.get_each(&names).await }).await
+    }
+
+    /// Reads a part of an object.
+    pub async fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Ranged, BucketError> {
+        patiently(|| self.bucket.get_range(name, range.clone())).await
     }
 }
 
 /// The next answer; `None` when the alarm goes off first.
-async fn next(asking: &mut JoinSet<Answered>, alarm_ms: Option<u64>) -> Option<(u32, Reply)> {
+async fn next(asking: &mut JoinSet<(u32, Reply)>, alarm_ms: Option<u64>) -> Option<(u32, Reply)> {
     let alarm = async {
         match alarm_ms {
-            Some(wait_ms) => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
+            Some(at_ms) => sleep(Duration::from_millis(at_ms.saturating_sub(boot_ms()))).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         Some(joined) = asking.join_next() => match joined {
-            Ok((question, answer)) => Some((question, Reply::Bucket(answer))),
+            Ok(answered) => Some(answered),
             Err(ended) => std::panic::resume_unwind(ended.into_panic()),
         },
         () = alarm => None,
     }
 }
 
-/// Performs a request; one that only reads again and again while its outcome is unknown.
-pub async fn perform(bucket: &BucketClient, request: Request) -> Result<Answer, BucketError> {
-    let reads = matches!(request, Request::Get { .. } | Request::Size { .. } | Request::List { .. });
-    for failures in 1..ATTEMPTS_MAX {
-        match bucket.perform(request.clone()).await {
-            Err(BucketError::Unknown(_)) if reads => pause(failures).await,
-            ended => return ended,
+async fn perform(bucket: &BucketClient, request: Request) -> Result<Answer, BucketError> {
+    match request {
+        Request::Put { .. } | Request::Delete { .. } => bucket.perform(request).await,
+        Request::Get { .. } | Request::Size { .. } | Request::List { .. } => {
+            patiently(|| bucket.perform(request.clone())).await
         }
     }
-    bucket.perform(request).await
 }
 
-/// Reads a part of an object, again and again while the outcome is unknown.
-pub async fn get_range(
-    bucket: &BucketClient,
-    name: &ObjectName,
-    range: Range<u64>,
-) -> Result<Ranged, BucketError> {
+/// Reads, again and again while the outcome is unknown.
+async fn patiently<T, F>(read: impl Fn() -> F) -> Result<T, BucketError>
+where
+    F: Future<Output = Result<T, BucketError>>,
+{
     for failures in 1..ATTEMPTS_MAX {
-        match bucket.get_range(name, range.clone()).await {
+        match read().await {
             Err(BucketError::Unknown(_)) => pause(failures).await,
             ended => return ended,
         }
     }
-    bucket.get_range(name, range).await
+    read().await
 }
 
 /// Between two attempts, after so many that failed.
 pub async fn pause(failures: u32) {
-    tokio::time::sleep(Duration::from_millis(Timing::default().backoff_ms(failures))).await;
+    sleep(Duration::from_millis(Timing::default().backoff_ms(failures))).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::clock::SystemClock;
     use crate::replication::names::NODES;
