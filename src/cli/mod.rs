@@ -41,6 +41,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some((export::NAME, matches)) => export::run(matches),
         _ => unreachable!("a subcommand is required, and these are all"),
     };
+    ended(result)
+}
+
+/// The status of a command that says no more by it than whether it went well; prints why it did not.
+fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

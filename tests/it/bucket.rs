@@ -69,13 +69,43 @@ fn write(server: &Server, round: i64) {
 }
 
 #[test]
+fn a_bucket_that_is_not_there_is_not_made_and_one_of_another_format_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let bucket = Bucket { folder: directory.path().join("bucket") };
+    let pulled = directory.path().join("pulled");
+    let path = format!("--storage.path={}", pulled.display());
+    let refuse = |why: &str| {
+        let segment = "0123456789abcdef0123456789abcdef:1";
+        for (command, argument, status) in [
+            ("inspect", None, 1),
+            ("lag", None, 1),
+            ("cost", None, 1),
+            ("verify", None, 2),
+            ("accept-loss", Some(segment), 1),
+            ("pull", Some(path.as_str()), 1),
+        ] {
+            let said = bucket.run(command, argument.as_slice());
+            assert_eq!(said.status, Some(status), "{command}: {said:?}");
+            assert!(
+                said.problem.contains(&bucket.url()) && said.problem.contains(why),
+                "{command}: {said:?}"
+            );
+        }
+        assert!(!pulled.exists(), "nothing is pulled");
+    };
+
+    refuse("find the bucket's folder");
+    assert!(!bucket.folder.exists());
+    fs::create_dir(&bucket.folder).unwrap();
+    fs::write(bucket.folder.join("FORMAT"), "{\"format\":2}").unwrap();
+    refuse("FORMAT says format 2, this build reads format 1");
+    assert_eq!(read_tree(&bucket.folder).len(), 1, "nothing is written");
+}
+
+#[test]
 fn a_bucket_is_looked_at_beside_its_replica_and_damage_to_it_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let bucket = Bucket { folder: directory.path().join("bucket") };
-    let missing = bucket.run("inspect", &[]);
-    assert_eq!(missing.status, Some(1), "{missing:?}");
-    assert!(missing.problem.contains("find the bucket's folder") && !bucket.folder.exists(), "{missing:?}");
-
     let mut server = Server::start(&replica(&directory.path().join("data"), &bucket, "1s"));
     for round in 0..5 {
         write(&server, round);

@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{ArgMatches, Command};
 
-use super::{describe, environment, flags};
+use super::{ended, environment, flags};
 use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::replication::freshness::SILENT_ROUNDS_MAX;
@@ -32,7 +32,7 @@ use crate::telemetry::logging;
 
 pub const NAME: &str = "bucket";
 
-/// Settings that these commands have.
+/// Settings that these commands have, but for [`pull`].
 const GROUPS: [&str; 1] = ["bucket."];
 
 pub fn command() -> Command {
@@ -61,13 +61,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Some((pull::NAME, matches)) => pull::run(matches),
         _ => unreachable!("a subcommand is required, and these are all"),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("onggi: {}", describe(&error));
-            ExitCode::FAILURE
-        }
-    }
+    ended(result)
 }
 
 /// A bucket that a command looks at.
@@ -79,10 +73,14 @@ struct Opened {
 
 impl Opened {
     fn new(matches: &ArgMatches) -> anyhow::Result<Self> {
-        let config = Config::load(&flags::given_of(matches, &GROUPS), environment())?;
+        Self::of(&Config::load(&flags::given_of(matches, &GROUPS), environment())?)
+    }
+
+    /// For a command that has other settings, too.
+    fn of(config: &Config) -> anyhow::Result<Self> {
         // Whatever else there is to say stands on standard error, too.
         logging::init(tracing::Level::WARN, config.log.format).context("start logging")?;
-        let Some(settings) = config.bucket else { bail!("which bucket? --bucket.url is missing") };
+        let Some(settings) = config.bucket.clone() else { bail!("which bucket? --bucket.url is missing") };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -93,7 +91,7 @@ impl Opened {
         let opened = runtime.block_on(async { BucketClient::open_existing(&settings.url) });
         let which = || format!("bucket {} (--bucket.url)", settings.url);
         let bucket = opened.with_context(which)?;
-        // What this build does not understand it does not judge.
+        // What this build does not understand it neither judges nor copies.
         runtime.block_on(bucket_format::check(&bucket)).with_context(which)?;
         Ok(Self { scripts: Scripts { bucket, clock: Arc::new(SystemClock) }, settings, runtime })
     }

@@ -1,19 +1,15 @@
 //! `onggi bucket pull`: a data directory of a bucket, for a server that stands alone, or a copy to keep.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::{ArgMatches, Command};
 
+use super::Opened;
 use crate::cli::{descriptors, environment, flags};
-use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::memory::plan::MemoryPlan;
-use crate::storage::bucket::{BucketClient, Scripts};
 use crate::storage::{Pull, PullProgress, Pulled};
-use crate::telemetry::logging;
 
 pub const NAME: &str = "pull";
 
@@ -36,24 +32,14 @@ pub fn command() -> Command {
 
 pub fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let config = Config::load(&flags::given_of(matches, &GROUPS), environment())?;
-    let url = config.bucket.as_ref().map(|bucket| bucket.url.as_str());
-    let url = url.context("--bucket.url names the bucket to pull")?;
-    logging::init(tracing::Level::WARN, config.log.format).context("start logging")?;
+    let Opened { scripts, runtime, .. } = Opened::of(&config)?;
     if let Err(error) = descriptors::raise_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .thread_name("onggi")
-        .build()
-        .context("start the async runtime")?;
-    // Its connections want to know whose they are.
-    let bucket = runtime.block_on(async { BucketClient::open(url) })?;
     let plan = MemoryPlan::of(config.memory_limit_bytes);
     let pull = Pull {
         path: config.storage.path.clone(),
-        scripts: Scripts { bucket, clock: Arc::new(SystemClock) },
+        scripts,
         runtime: runtime.handle().clone(),
         head_bytes_max: plan.head_bytes_max,
         gathered_bytes_max: plan.gathered_bytes_max,
