@@ -97,6 +97,17 @@ impl Histogram {
         super::is_stale_nan(self.sum)
     }
 
+    /// Bytes of what it has beside itself: buckets, spans and bounds.
+    pub fn heap_bytes(&self) -> usize {
+        let buckets = match &self.counts {
+            Counts::Integer { positive_deltas, negative_deltas, .. } => {
+                positive_deltas.len() + negative_deltas.len()
+            }
+            Counts::Float { positive, negative, .. } => positive.len() + negative.len(),
+        };
+        8 * (buckets + self.positive_spans.len() + self.negative_spans.len() + self.custom_values.len())
+    }
+
     /// Equal to the bit, NaN payloads included.
     pub fn same_bits(&self, other: &Self) -> bool {
         let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();

@@ -15,7 +15,7 @@ use crate::ingest::{ValidationRules, validate};
 use crate::model::series_batch::{
     BatchSeries, HistogramSample, LabelRef, RefusalReason, Refusals, TextRef, Written,
 };
-use crate::model::{Counts, Exemplar, FloatSample, Labels, Metadata, SeriesBatch, TenantId};
+use crate::model::{Exemplar, FloatSample, Labels, Metadata, SeriesBatch, TenantId};
 use crate::storage::{AppendError, Appended, Storage};
 
 /// A batch is handed on when it holds about so much.
@@ -122,7 +122,7 @@ impl<'s> Feeder<'s> {
     }
 
     pub fn histogram(&mut self, sample: HistogramSample) {
-        self.bytes += size_of::<HistogramSample>() + heap_bytes(&sample);
+        self.bytes += size_of::<HistogramSample>() + sample.histogram.heap_bytes();
         self.batch.histograms.push(sample);
         let end = self.batch.histograms.len() as u32;
         self.open_series().histograms.end = end;
@@ -211,18 +211,4 @@ async fn append(storage: Storage, batch: SeriesBatch) -> Result<Appended, Append
             outcome => return outcome,
         }
     }
-}
-
-fn heap_bytes(sample: &HistogramSample) -> usize {
-    let histogram = &sample.histogram;
-    let buckets = match &histogram.counts {
-        Counts::Integer { positive_deltas, negative_deltas, .. } => {
-            positive_deltas.len() + negative_deltas.len()
-        }
-        Counts::Float { positive, negative, .. } => positive.len() + negative.len(),
-    };
-    8 * (buckets
-        + histogram.positive_spans.len()
-        + histogram.negative_spans.len()
-        + histogram.custom_values.len())
 }

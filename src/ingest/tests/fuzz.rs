@@ -13,7 +13,6 @@ use super::reference::{decode as decode_by_generated_types, series_of};
 use super::*;
 use crate::ingest::remote_write::columns_bytes_max;
 use crate::ingest::testing::compress;
-use crate::model::{Counts, Histogram};
 
 #[test]
 fn hostile_bodies_neither_panic_nor_expand() {
@@ -168,7 +167,7 @@ fn check_batch(mut batch: SeriesBatch) {
 fn held_bytes(batch: &SeriesBatch) -> usize {
     let exemplars: usize = batch.exemplars.iter().map(|e| e.labels.as_bytes().len()).sum();
     let metadata: usize = batch.metadata.iter().map(|m| m.metric.len() + m.help.len() + m.unit.len()).sum();
-    let histograms: usize = batch.histograms.iter().map(|h| heap_bytes(&h.histogram)).sum();
+    let histograms: usize = batch.histograms.iter().map(|h| h.histogram.heap_bytes()).sum();
     room_bytes(&batch.labels)
         + room_bytes(&batch.series)
         + room_bytes(&batch.floats)
@@ -182,17 +181,4 @@ fn held_bytes(batch: &SeriesBatch) -> usize {
 
 fn room_bytes<T>(column: &Vec<T>) -> usize {
     column.capacity() * size_of::<T>()
-}
-
-fn heap_bytes(histogram: &Histogram) -> usize {
-    let buckets = match &histogram.counts {
-        Counts::Integer { positive_deltas, negative_deltas, .. } => {
-            positive_deltas.len() + negative_deltas.len()
-        }
-        Counts::Float { positive, negative, .. } => positive.len() + negative.len(),
-    };
-    8 * (buckets
-        + histogram.positive_spans.len()
-        + histogram.negative_spans.len()
-        + histogram.custom_values.len())
 }
