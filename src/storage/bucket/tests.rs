@@ -41,6 +41,27 @@ async fn keys(bucket: &BucketClient, prefix: &'static str, after: Option<String>
     }
 }
 
+/// Keys of a listing beyond its first page.
+const BEYOND: usize = 5;
+
+/// Writes heartbeats, in another order than that of their keys, and lists them in two pages; gives their keys in order.
+async fn write_and_list_two_pages(bucket: &BucketClient) -> Vec<String> {
+    let count = PAGE_KEYS_MAX + BEYOND;
+    let mut written = Vec::new();
+    for node in 0..count {
+        let name = ObjectName::Node(format!("test-{:04}", (node * 617) % count));
+        put(bucket, name.clone(), b"{}").await;
+        written.push(name.to_string());
+    }
+    written.sort();
+
+    let (first, more) = keys(bucket, NODES, None).await;
+    assert_eq!((&first[..], more), (&written[..PAGE_KEYS_MAX], true));
+    let (second, more) = keys(bucket, NODES, first.last().cloned()).await;
+    assert_eq!((&second[..], more), (&written[PAGE_KEYS_MAX..], false));
+    written
+}
+
 #[tokio::test]
 async fn what_is_written_is_read_listed_and_deleted() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,23 +105,11 @@ async fn a_folder_keeps_what_was_written_for_the_next_process() {
 async fn listings_come_in_pages_in_the_order_of_keys_and_say_whether_more_follow() {
     let folder = tempfile::tempdir().unwrap();
     for bucket in buckets(&folder) {
-        let mut written = Vec::new();
-        for node in 0..PAGE_KEYS_MAX + 5 {
-            // Written in another order than that of the keys.
-            let name = ObjectName::Node(format!("node-{:04}", (node * 617) % (PAGE_KEYS_MAX + 5)));
-            put(&bucket, name.clone(), b"{}").await;
-            written.push(name.to_string());
-        }
-        written.sort();
+        let written = write_and_list_two_pages(&bucket).await;
 
-        let (first, more) = keys(&bucket, NODES, None).await;
-        assert_eq!((&first[..], more), (&written[..PAGE_KEYS_MAX], true));
-        let (second, more) = keys(&bucket, NODES, first.last().cloned()).await;
-        assert_eq!((&second[..], more), (&written[PAGE_KEYS_MAX..], false));
-
-        let before_the_last_page = written[4].clone();
+        let before_the_last_page = written[BEYOND - 1].clone();
         let (exactly_one_page, more) = keys(&bucket, NODES, Some(before_the_last_page)).await;
-        assert_eq!((&exactly_one_page[..], more), (&written[5..], false));
+        assert_eq!((&exactly_one_page[..], more), (&written[BEYOND..], false));
     }
 }
 
@@ -346,18 +355,7 @@ async fn a_real_bucket_is_probed_and_pages_its_listings() {
         Ok(found) => eprintln!("{url}: {found}"),
         Err(error) => panic!("{url}: {error}"),
     }
-    let mut written = Vec::new();
-    for node in 0..PAGE_KEYS_MAX + 2 {
-        let name = ObjectName::Node(format!("test-{:04}", (node * 617) % (PAGE_KEYS_MAX + 2)));
-        put(&bucket, name.clone(), b"{}").await;
-        written.push(name.to_string());
-    }
-    written.sort();
-
-    let (first, more) = keys(&bucket, NODES, None).await;
-    assert_eq!((&first[..], more), (&written[..PAGE_KEYS_MAX], true));
-    let (second, more) = keys(&bucket, NODES, first.last().cloned()).await;
-    assert_eq!((&second[..], more), (&written[PAGE_KEYS_MAX..], false));
+    let written = write_and_list_two_pages(&bucket).await;
     put(&bucket, block(1), b"0123456789").await;
     assert_eq!(bucket.perform(Request::Size { name: block(1) }).await, Ok(Answer::Size(10)));
     assert_eq!(keys(&bucket, BLOCKS, None).await.0, [block(1).to_string()]);

@@ -17,7 +17,7 @@ use crate::replication::tombstone::{Selection, Tombstone, intent_bytes};
 use crate::storage::replica::partition::PARTITIONS;
 use crate::storage::replica::selection::encode;
 use crate::storage::tests::NOW_MS;
-use scene::{LOG, Scene, TARGETS, id, segments, targets};
+use scene::{LOG, Scene, TARGETS, checkpoint_of, id, segments, targets};
 
 fn selection() -> Selection {
     let matchers = encode(&TenantId::anonymous(), &[Matcher::equal("__name__", "up")]);
@@ -56,12 +56,7 @@ async fn a_flipped_bit_is_found_wherever_it_is_and_the_object_is_named() {
     let scene = Scene::of_all_kinds().await;
     delete_something(&scene).await;
     let survey = scene.survey().await;
-    let checkpoint = Record::Checkpoint(Checkpoint {
-        includes: survey.records.keys().copied().collect(),
-        cover: survey.fold.cover.clone(),
-        live: survey.fold.live.values().cloned().collect(),
-        dead: survey.fold.dead.clone(),
-    });
+    let checkpoint = checkpoint_of(&survey);
     let record = |want: fn(&RecordId) -> bool| {
         ObjectName::Record(*survey.records.keys().find(|id| want(id)).expect("there is one"))
     };

@@ -95,14 +95,7 @@ fn disturbances_lose_nothing() {
     let samples = verify_all(&row, &traffic);
 
     // Their folders are worth nothing: the bucket has it all.
-    for server in &mut row.servers {
-        server.kill();
-        server.wipe();
-        server.spawn_again();
-    }
-    for number in 0..row.servers.len() {
-        row.wait_ready(number);
-    }
+    row.start_empty();
     assert_eq!(verify_all(&row, &traffic), samples);
     let of_prometheus = scraped.map_or("no Prometheus".to_owned(), |count| format!("{count} of Prometheus"));
     eprintln!(

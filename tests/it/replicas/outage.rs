@@ -57,14 +57,7 @@ fn reads_go_on_while_the_bucket_is_away_and_writes_say_503_with_retry_after() {
     eprintln!("replicas: the bucket was away and is back, {back:?}");
 
     // What they hold is in the bucket and not only in them.
-    for server in &mut row.servers {
-        server.kill();
-        server.wipe();
-        server.spawn_again();
-    }
-    for number in 0..row.servers.len() {
-        row.wait_ready(number);
-    }
+    row.start_empty();
     row.verify(&oracle, "agreed");
 }
 

@@ -52,10 +52,24 @@ impl Row {
         };
         let servers = [start(0), start(1), start(2)];
         let mut row = Self { servers, bucket };
-        for number in 0..row.servers.len() {
-            row.wait_ready(number);
-        }
+        row.wait_all_ready();
         row
+    }
+
+    /// Kills all, takes their folders away, and starts them again with what the bucket has.
+    pub fn start_empty(&mut self) {
+        for server in &mut self.servers {
+            server.kill();
+            server.wipe();
+            server.spawn_again();
+        }
+        self.wait_all_ready();
+    }
+
+    fn wait_all_ready(&mut self) {
+        for number in 0..self.servers.len() {
+            self.wait_ready(number);
+        }
     }
 
     pub fn wait_ready(&mut self, number: usize) {

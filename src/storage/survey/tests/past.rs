@@ -39,14 +39,8 @@ async fn what_is_all_there_can_be_shown_and_what_is_gone_is_named() {
     assert!(judge(&scene.scripts, then_ms + 5).await.is_ok(), "it was dead then");
 
     let survey = scene.survey().await;
-    let checkpoint = Record::Checkpoint(Checkpoint {
-        includes: survey.records.keys().copied().collect(),
-        cover: survey.fold.cover.clone(),
-        live: survey.fold.live.values().cloned().collect(),
-        dead: survey.fold.dead.clone(),
-    });
     let name = ObjectName::Record(RecordId::Checkpoint { id: later(2) });
-    scene.put(&name, checkpoint.to_bytes()).await;
+    scene.put(&name, checkpoint_of(&survey).to_bytes()).await;
     let included = ObjectName::Record(*survey.records.keys().next().expect("there are records"));
     scene.delete(&included).await;
     let gone = judge(&scene.scripts, then_ms).await;

@@ -15,7 +15,7 @@ use crate::replication::build::{Build, Filtered, NewBlock};
 use crate::replication::fresh_ids::FreshIds;
 use crate::replication::heartbeat::Heartbeat;
 use crate::replication::names::{BlockId, ObjectName, Partition, RecordId, SegmentId};
-use crate::replication::record::{BlockMeta, Record};
+use crate::replication::record::{BlockMeta, Checkpoint, Record};
 use crate::replication::segment::{self, PartitionFrame};
 use crate::replication::segment_set::SegmentSet;
 use crate::storage::bucket::{BucketClient, Scripts};
@@ -85,6 +85,16 @@ pub fn targets(count: usize, at_ms: i64) -> SeriesBatch {
         batch.push_owned(&labels("up", &format!("target-{number}")), &[sample], &[], &[]);
     }
     batch
+}
+
+/// A checkpoint that stands for all records there are.
+pub fn checkpoint_of(survey: &Survey) -> Record {
+    Record::Checkpoint(Checkpoint {
+        includes: survey.records.keys().copied().collect(),
+        cover: survey.fold.cover.clone(),
+        live: survey.fold.live.values().cloned().collect(),
+        dead: survey.fold.dead.clone(),
+    })
 }
 
 impl Scene {
