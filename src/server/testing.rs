@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -82,31 +83,14 @@ impl TestServer {
 
     /// As [`Self::on_bucket`], before it is ready.
     pub fn starting_on_bucket(name: &str, bucket: &BucketClient, cut_age_ms: u64) -> Self {
+        let small = ReplicaOptions::small(bucket, name, &Handle::current());
         let timing = BucketTiming {
-            flush_ms: 10,
             write_deadline_ms: 500,
             read_deadline_ms: 500,
-            backoff_min_ms: 10,
             backoff_max_ms: 100,
-            sweep_ms: 200,
-            refresh_ms: 100,
-            heartbeat_ms: 200,
-            maintenance_ms: 20,
-            ..BucketTiming::default()
+            ..small.timing
         };
-        let replica = ReplicaOptions {
-            bucket: bucket.clone(),
-            name: name.to_owned(),
-            address: String::new(),
-            token: String::new(),
-            timing,
-            flush_bytes: 1 << 20,
-            cut_age_ms,
-            local_cache_bytes: 16 << 20,
-            local_retention_ms: 0,
-            tell_peers: Box::new(|_, _| {}),
-            runtime: tokio::runtime::Handle::current(),
-        };
+        let replica = ReplicaOptions { timing, cut_age_ms, local_cache_bytes: 16 << 20, ..small };
         let clock = Arc::new(Going { started_ms: boot_ms() });
         Self::start_with(&[], clock, |options| Storage::open_replica(options, replica))
     }

@@ -1,5 +1,5 @@
-//! For the tests of adoptions and pulls: a folder with something of everything, replicas on a bucket in memory,
-//! and everything that a store answers as a value.
+//! For tests: options of a replica that is quick. And for those of adoptions and pulls a folder with something of
+//! everything, replicas on a bucket in memory, and everything that a store answers as a value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use super::{ReplicaOptions, ReplicaStore};
 use crate::chunk::histogram_canonical_bytes;
@@ -52,35 +52,51 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn replica_options(bucket: &BucketClient, name: &str, runtime: &Runtime) -> ReplicaOptions {
-    let timing = Timing {
+/// Everything often, so that a test sees it.
+pub fn often() -> Timing {
+    Timing {
         flush_ms: 10,
         backoff_min_ms: 10,
-        backoff_max_ms: 100,
-        sweep_ms: 300,
-        refresh_ms: 200,
-        heartbeat_ms: 300,
-        maintenance_ms: 50,
+        backoff_max_ms: 200,
+        sweep_ms: 200,
+        refresh_ms: 100,
+        heartbeat_ms: 200,
+        maintenance_ms: 20,
         ..Timing::default()
-    };
-    ReplicaOptions {
-        bucket: bucket.clone(),
-        name: name.to_owned(),
-        address: String::new(),
-        token: String::new(),
-        timing,
-        flush_bytes: 1 << 20,
-        cut_age_ms: 3_600_000,
-        local_cache_bytes: 0,
-        local_retention_ms: 0,
-        tell_peers: Box::new(|_, _| {}),
-        runtime: runtime.handle().clone(),
+    }
+}
+
+impl ReplicaOptions {
+    /// A replica in whose life everything happens [`often`], but that makes blocks only of what is older than an hour,
+    /// keeps nothing of blocks on its disk, and tells nobody.
+    pub fn small(bucket: &BucketClient, name: &str, runtime: &Handle) -> Self {
+        Self {
+            bucket: bucket.clone(),
+            name: name.to_owned(),
+            address: String::new(),
+            token: String::new(),
+            timing: often(),
+            flush_bytes: 1 << 20,
+            cut_age_ms: 3_600_000,
+            local_cache_bytes: 0,
+            local_retention_ms: 0,
+            tell_peers: Box::new(|_, _| {}),
+            runtime: runtime.clone(),
+        }
     }
 }
 
 /// A replica that is not waited for.
 pub fn start_replica(path: &Path, bucket: &BucketClient, name: &str, runtime: &Runtime) -> Storage {
-    let replica = replica_options(bucket, name, runtime);
+    let timing = Timing {
+        backoff_max_ms: 100,
+        sweep_ms: 300,
+        refresh_ms: 200,
+        heartbeat_ms: 300,
+        maintenance_ms: 50,
+        ..often()
+    };
+    let replica = ReplicaOptions { timing, ..ReplicaOptions::small(bucket, name, runtime.handle()) };
     runtime.block_on(async { Storage::open_replica(options(path), replica) }).expect("opens")
 }
 

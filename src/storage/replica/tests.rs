@@ -20,19 +20,7 @@ const NOW_MS: i64 = 1_700_000_000_000;
 
 fn open(folder: &tempfile::TempDir, bucket: &BucketClient) -> Storage {
     let options = StorageOptions::small(folder.path(), ManualClock::at_ms(NOW_MS));
-    let replica = ReplicaOptions {
-        bucket: bucket.clone(),
-        name: "one".to_owned(),
-        address: String::new(),
-        token: String::new(),
-        timing: Timing { flush_ms: 10, sweep_ms: 200, refresh_ms: 100, ..Timing::default() },
-        flush_bytes: 1 << 20,
-        cut_age_ms: 3_600_000,
-        local_cache_bytes: 0,
-        local_retention_ms: 0,
-        tell_peers: Box::new(|_, _| {}),
-        runtime: Handle::current(),
-    };
+    let replica = ReplicaOptions::small(bucket, "one", &Handle::current());
     Storage::open_replica(options, replica).expect("opens")
 }
 

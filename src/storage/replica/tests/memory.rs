@@ -10,6 +10,7 @@ use crate::error::ErrorKind;
 use crate::model::{FloatSample, Labels, Matcher, TimeRange};
 use crate::querier::{Querier, QueryGuard, SelectHints, SelectRequest};
 use crate::storage::bucket::faults::{client, plain};
+use crate::storage::replica::testing::often;
 use crate::storage::select::TenantQuerier;
 
 /// Longer than any of these tests takes on a machine that is busy with others.
@@ -17,20 +18,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("started")
-}
-
-/// Everything often, so that a test sees it.
-fn timing() -> Timing {
-    Timing {
-        flush_ms: 10,
-        backoff_min_ms: 10,
-        backoff_max_ms: 200,
-        sweep_ms: 200,
-        refresh_ms: 100,
-        heartbeat_ms: 200,
-        maintenance_ms: 5,
-        ..Timing::default()
-    }
 }
 
 fn small(folder: &Path) -> StorageOptions {
@@ -45,17 +32,10 @@ fn open(
     cut_age_ms: u64,
 ) -> ReplicaStore {
     let replica = ReplicaOptions {
-        bucket: bucket.clone(),
-        name: name.to_owned(),
-        address: String::new(),
-        token: String::new(),
-        timing: timing(),
-        flush_bytes: 1 << 20,
+        timing: Timing { maintenance_ms: 5, ..often() },
         cut_age_ms,
         local_cache_bytes: 64 << 20,
-        local_retention_ms: 0,
-        tell_peers: Box::new(|_, _| {}),
-        runtime: runtime.handle().clone(),
+        ..ReplicaOptions::small(bucket, name, runtime.handle())
     };
     ReplicaStore::open(options, replica).expect("opened")
 }

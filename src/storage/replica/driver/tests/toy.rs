@@ -28,10 +28,10 @@ use crate::replication::segment_set::SegmentSet;
 use crate::replication::simulation::samples::{
     PARTITIONS, Place, SERIES, Samples, bytes_of, join, of_bytes, of_payload, payload_of, without,
 };
-use crate::replication::timing::Timing;
 use crate::replication::tombstone::Selection;
 use crate::replication::view::View;
 use crate::storage::bucket::BucketClient;
+use crate::storage::replica::testing::often;
 
 const REFUSED: u8 = 200;
 const POISON: u8 = 201;
@@ -59,20 +59,6 @@ pub fn nobody() -> OnHint {
     Box::new(|_, _| {})
 }
 
-/// Everything often, so that a test sees it.
-fn timing() -> Timing {
-    Timing {
-        flush_ms: 10,
-        backoff_min_ms: 10,
-        backoff_max_ms: 200,
-        sweep_ms: 200,
-        refresh_ms: 100,
-        heartbeat_ms: 200,
-        maintenance_ms: 20,
-        ..Timing::default()
-    }
-}
-
 fn options(name: &str) -> Options {
     Options {
         name: name.to_owned(),
@@ -80,7 +66,7 @@ fn options(name: &str) -> Options {
         token: String::new(),
         partitions: PARTITIONS,
         flush_bytes: 64 << 10,
-        timing: timing(),
+        timing: often(),
         limits: Limits {
             cut_segments_min: 4,
             cut_segments_max: 16,
