@@ -1,8 +1,8 @@
 //! Scripts of the core, run to their end against a bucket: where no replica drives them.
 //!
-//! Owns what a replica's thread does for a script: performing what it asks, having blocks built, and the clock. And
-//! that reading is tried again, which no script does by itself: one that reads much would give up at the first call that
-//! goes wrong. Writing is not, scripts know until when they may. How much is asked at once is theirs as well.
+//! Owns what a replica's thread does for a script: performing what it asks, having blocks built, and the clock. Reads
+//! are tried again, for a script that reads much would give up at the first call that goes wrong; writes are not, scripts
+//! know until when they may. How much is asked at once is theirs as well.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::replication::timing::{Moment, Timing};
 /// A call that reads is tried so often until its outcome is taken for unknown.
 const ATTEMPTS_MAX: u32 = 10;
 
-/// Builds blocks for a script, on the thread that runs it.
+/// Builds blocks, on the thread that runs the script.
 pub type BuildBlocks<'a> = &'a (dyn Fn(&Build) -> Result<Vec<NewBlock>, String> + Sync);
 
 /// What scripts are run against. Cheap to clone.
@@ -34,7 +34,7 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Runs a script that has no blocks built.
+    /// Runs a script to its end that asks for no blocks.
     pub async fn run<T, F>(&self, begin: impl FnOnce(Desk) -> F) -> T
     where
         F: Future<Output = T> + Send + 'static,
@@ -42,6 +42,7 @@ impl Scripts {
         self.run_building(begin, &|_| Err("nobody builds here".to_owned())).await
     }
 
+    /// Runs a script to its end, and builds the blocks that it asks for.
     pub async fn run_building<T, F>(&self, begin: impl FnOnce(Desk) -> F, build_blocks: BuildBlocks<'_>) -> T
     where
         F: Future<Output = T> + Send + 'static,
@@ -157,5 +158,21 @@ mod tests {
         assert_eq!(listed.len(), 40);
         let texts: Vec<String> = listed.into_iter().map(|entry| entry.key).collect();
         assert!(got.into_iter().zip(texts).all(|(object, key)| object == Ok(Bytes::from(key))));
+    }
+
+    #[tokio::test]
+    async fn a_script_is_given_blocks_where_somebody_builds_and_an_error_where_nobody_does() {
+        async fn merge(desk: Desk) -> Result<Vec<NewBlock>, JobError> {
+            desk.build(Build::Merge { sources: Vec::new() }).await
+        }
+        let bucket = faults::client(faults::plain("memory:"));
+        let scripts = Scripts { bucket, clock: Arc::new(SystemClock) };
+        let block = NewBlock { window_ms: 0, min_ms: 1, max_ms: 2, bytes: Bytes::from_static(b"block") };
+
+        let built = scripts.run_building(merge, &|_| Ok(vec![block.clone()])).await;
+        let refused = scripts.run(merge).await;
+
+        assert_eq!(built, Ok(vec![block]));
+        assert_eq!(refused, Err(JobError::Build("nobody builds here".to_owned())));
     }
 }
