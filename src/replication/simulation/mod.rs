@@ -22,7 +22,7 @@ mod world;
 use super::rules::Rules;
 
 /// Days that a test run checks, unless `ONGGI_REPLICATION_SEEDS` says otherwise.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 2_000;
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_deleted_comes_back() {

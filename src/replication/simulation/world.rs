@@ -129,7 +129,7 @@ enum Asked {
     Write(Samples),
     Delete { asked_ms: u64 },
     Strong { asked_ms: u64 },
-    Position(RequestId),
+    Position { asked_ms: u64, write: RequestId },
 }
 
 struct Node {
@@ -158,7 +158,8 @@ pub struct World {
     nodes: Vec<Node>,
     auditor: Auditor,
     next_request: u64,
-    healed: bool,
+    /// When the last fault was over.
+    healed_ms: Option<u64>,
     final_answers: Vec<Option<Samples>>,
     /// Jobs that gave up after the last fault, and the last reason.
     gave_up: BTreeMap<&'static str, (u64, String)>,
@@ -192,7 +193,7 @@ impl World {
             nodes: Vec::new(),
             auditor: Auditor::default(),
             next_request: 0,
-            healed: false,
+            healed_ms: None,
             gave_up: BTreeMap::new(),
             tally: Tally::default(),
         };
@@ -236,6 +237,10 @@ impl World {
         self.audit()?;
         self.tally.acknowledged = self.auditor.acknowledged;
         Ok(())
+    }
+
+    fn healed(&self) -> bool {
+        self.healed_ms.is_some()
     }
 
     fn run_until(&mut self, end_ms: u64) -> Result<(), String> {
@@ -420,7 +425,7 @@ impl World {
             Action::Refuse { request, .. } => {
                 self.nodes[at].asked.remove(&request);
             }
-            Action::GaveUp { job, why } if self.healed => {
+            Action::GaveUp { job, why } if self.healed() => {
                 let (times, reason) = self.gave_up.entry(job).or_default();
                 (*times, *reason) = (*times + 1, why.to_string());
             }

@@ -25,7 +25,7 @@ impl World {
     }
 
     pub(super) fn write(&mut self) -> Result<(), String> {
-        if self.healed {
+        if self.healed() {
             return Ok(());
         }
         self.again(self.scenario.write_ms, What::Write);
@@ -64,7 +64,8 @@ impl World {
             self.auditor.acknowledged(self.now_ms, request);
             if let Some(reader) = self.awake().filter(|_| self.dice.permille(50)) {
                 let read = self.request();
-                self.nodes[reader].asked.insert(read, Asked::Position(request));
+                let asked = Asked::Position { asked_ms: self.now_ms, write: request };
+                self.nodes[reader].asked.insert(read, asked);
                 let consistency = Consistency::Position(position);
                 return self.handle(reader, Event::Read { request: read, consistency });
             }
@@ -73,7 +74,7 @@ impl World {
     }
 
     pub(super) fn delete(&mut self) -> Result<(), String> {
-        if self.healed {
+        if self.healed() {
             return Ok(());
         }
         self.again(self.scenario.delete_ms, What::Delete);
@@ -90,7 +91,7 @@ impl World {
     }
 
     pub(super) fn read(&mut self) -> Result<(), String> {
-        if self.healed {
+        if self.healed() {
             return Ok(());
         }
         self.again(self.scenario.read_ms, What::Read);
@@ -110,8 +111,16 @@ impl World {
         let Some(asked) = self.nodes[at].asked.remove(&request) else {
             return Ok(());
         };
-        if self.scenario.loses_blocks || (self.scenario.list_lags && !self.healed) {
-            return Ok(()); // what is read there is not promised to be whole
+        let asked_ms = match asked {
+            Asked::Strong { asked_ms } | Asked::Position { asked_ms, .. } | Asked::Delete { asked_ms } => {
+                asked_ms
+            }
+            Asked::Write(_) => self.now_ms,
+        };
+        // What was read while listings lagged is not promised to be whole, however late the answer comes.
+        let lagged = self.scenario.list_lags && self.healed_ms.is_none_or(|healed_ms| asked_ms < healed_ms);
+        if self.scenario.loses_blocks || lagged {
+            return Ok(());
         }
         let mut answer = Samples::new();
         self.nodes[at].store.read(view, &mut answer);
@@ -130,11 +139,11 @@ impl World {
             Asked::Strong { asked_ms } => {
                 self.tally.strong_reads += 1;
                 self.auditor.check(&who, &answer, asked_ms, self.wall_ms())?;
-                if self.healed {
+                if self.healed() {
                     self.final_answers[at] = Some(answer);
                 }
             }
-            Asked::Position(write) => {
+            Asked::Position { write, .. } => {
                 for (place, value) in self.auditor.must_see(write, self.wall_ms()) {
                     if answer.get(&place).is_none_or(|seen| *seen < value) {
                         return Err(format!("{who}: {value} is not behind its position"));

@@ -11,7 +11,7 @@ use super::{What, Whose, World};
 
 impl World {
     pub(super) fn disturb(&mut self, at: usize) -> Result<(), String> {
-        if self.healed {
+        if self.healed() {
             return Ok(());
         }
         let next_ms = self.now_ms + self.dice.range(1, self.scenario.chaos_ms * 2);
@@ -45,7 +45,7 @@ impl World {
     }
 
     pub(super) fn heal(&mut self) {
-        self.healed = true;
+        self.healed_ms = Some(self.now_ms);
         for at in 0..self.nodes.len() {
             let node = &mut self.nodes[at];
             if node.asleep_until_ms > self.now_ms {

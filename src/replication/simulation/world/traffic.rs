@@ -20,7 +20,7 @@ impl World {
         };
         let reach_ms = self.now_ms + travel_ms;
         let is_write = matches!(request, Request::Put { .. } | Request::Delete { .. });
-        let is_cut_off = self.nodes[whose.node].cut_off_until_ms > self.now_ms && !self.healed;
+        let is_cut_off = self.nodes[whose.node].cut_off_until_ms > self.now_ms && !self.healed();
         if is_write && (is_cut_off || self.dice.permille(self.fault_permille())) {
             let late_ms = self.now_ms + self.dice.range(TIMEOUT_MS, self.scenario.timing.late_write_ms);
             let unknown = Err(BucketError::Unknown("no answer".to_owned()));
@@ -51,7 +51,7 @@ impl World {
         let Request::Put { name, .. } = request else {
             return;
         };
-        if self.healed || !self.scenario.sleepers || self.nodes[at].asleep_until_ms > self.now_ms {
+        if self.healed() || !self.scenario.sleepers || self.nodes[at].asleep_until_ms > self.now_ms {
             return;
         }
         let now_ms = self.now_ms;
@@ -69,7 +69,7 @@ impl World {
     }
 
     fn fault_permille(&self) -> u64 {
-        if self.healed { 0 } else { self.scenario.fault_permille }
+        if self.healed() { 0 } else { self.scenario.fault_permille }
     }
 
     pub(super) fn reach(
@@ -85,10 +85,10 @@ impl World {
                 Ok(Answer::Done)
             }
             _ => {
-                let lag_ms = if self.scenario.list_lags && !self.healed { LIST_LAG_MS } else { 0 };
+                let lag_ms = if self.scenario.list_lags && !self.healed() { LIST_LAG_MS } else { 0 };
                 let mut faulty = FaultyBucket {
-                    fault_permille: if self.healed { 0 } else { self.scenario.fault_permille },
-                    flip_permille: if self.healed { 0 } else { self.scenario.flip_permille },
+                    fault_permille: if self.healed() { 0 } else { self.scenario.fault_permille },
+                    flip_permille: if self.healed() { 0 } else { self.scenario.flip_permille },
                     list_lag_ms: lag_ms,
                     inner: &mut self.bucket,
                     dice: &mut self.dice,
@@ -107,7 +107,7 @@ impl World {
     pub(super) fn land(&mut self, request: &Request) -> Result<(), String> {
         match request {
             Request::Put { name: ObjectName::Block(_), .. }
-                if self.scenario.loses_blocks && !self.healed && self.dice.permille(100) =>
+                if self.scenario.loses_blocks && !self.healed() && self.dice.permille(100) =>
             {
                 return Ok(());
             }
