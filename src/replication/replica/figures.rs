@@ -92,7 +92,7 @@ impl Replica {
             at_risk_ms: self.writer.at_risk_since_ms().map(age_ms),
             catalogue_age_ms: self.view.as_ref().map(|view| age_ms(view.started_ms)),
             listing_age_ms: self.reader.listing().map(|listing| age_ms(listing.started_ms)),
-            jobs: self.jobs.clone(),
+            jobs: self.scripts.jobs.clone(),
             format_read_by_all: self.freshness.read_by_all(now_ms, heartbeat_ms),
         }
     }
