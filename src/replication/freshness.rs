@@ -5,7 +5,7 @@
 //! log counts. That time is of the writers' own clocks: it informs. Lag is measured on ours. Who is silent while
 //! nobody can be heard is not gone: silence is counted up to the last round that was complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::heartbeat::{BUCKET_FORMAT, Round};
 use super::reader::LogReader;
@@ -14,6 +14,8 @@ use super::timing::Moment;
 
 /// A peer that sent no new heartbeat for this many rounds is not live.
 pub const SILENT_ROUNDS_MAX: u64 = 6;
+/// Who is not listed any more is forgotten so long after his last heartbeat: one listing may have missed him.
+const FORGET_MS: u64 = 3_600_000;
 
 #[derive(Clone, Debug, Default)]
 struct Follows {
@@ -67,6 +69,10 @@ impl Freshness {
     /// A round of heartbeats was read.
     pub fn heard(&mut self, now_ms: u64, round: &Round) {
         self.heard = Some(round.began);
+        let listed: BTreeSet<&str> = round.listed.iter().map(|stamp| stamp.name.as_str()).collect();
+        self.peers.retain(|name, follows| {
+            listed.contains(name.as_str()) || now_ms < follows.changed_ms.saturating_add(FORGET_MS)
+        });
         for (name, peer) in &round.peers {
             let follows = self.peers.entry(name.clone()).or_default();
             if peer.heartbeat.sent_ms != follows.sent_ms {

@@ -2,10 +2,12 @@
 //!
 //! Owns the only object that is written again and again. Nothing that protects samples reads it: it makes
 //! news travel faster, spreads work, and shows a replica how wrong its clock is, and whether somebody else has its
-//! name. A later version adds fields, which this one passes over. It also carries a *notice*: a text that means
-//! something to those above this core, and nothing here.
+//! name, or its memory. A later version adds fields, which this one passes over. It also carries a *notice*: a text
+//! that means something to those above this core, and nothing here. How they are written and read is in [`rounds`].
 
-use std::collections::BTreeMap;
+mod rounds;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,10 +16,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::encoding::log_file::LogId;
 
 use super::codec::CodecError;
-use super::names::{NODES, ObjectName, Partition};
-use super::script::{Desk, JobError};
+use super::names::Partition;
 use super::segment_set::SegmentSet;
-use super::timing::Moment;
+pub use rounds::{Before, Quiet, Round, Stamp, round};
 
 /// Of the heartbeat itself.
 const FORMAT_VERSION: u16 = 1;
@@ -57,6 +58,25 @@ pub struct Heartbeat {
     /// What live replicas wrote before this, by their clocks, is visible there. For people; others pass over it.
     #[serde(default)]
     pub applied_through_ms: Option<i64>,
+    /// Shows its sender that nobody else sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+}
+
+/// What tells heartbeats of one log apart, whoever sent them: a machine that was cloned while it ran has everything in
+/// common with its clone but what the system draws from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// By the system's random source, for this heartbeat alone.
+    drawn: u64,
+    /// Of the number and the log: bytes that changed on the way are nobody's.
+    check: u64,
+}
+
+impl Mark {
+    pub fn of(log: &str, drawn: u64) -> Self {
+        Self { drawn, check: xxh3_64(format!("{log}/{drawn}").as_bytes()) }
+    }
 }
 
 /// What those read who do not say it.
@@ -69,21 +89,6 @@ fn first_format() -> u32 {
 pub struct Peer {
     pub heartbeat: Heartbeat,
     pub written: SegmentSet,
-}
-
-/// What a round of heartbeats found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Round {
-    /// When it began.
-    pub began: Moment,
-    /// By name, without ourselves.
-    pub peers: BTreeMap<String, Peer>,
-    /// Heartbeats that make no sense here.
-    pub unread: Vec<JobError>,
-    /// What stood under our own name, where another process wrote it; looked at in some rounds only.
-    pub namesake: Option<Peer>,
-    /// The bucket's clock when it took our own, minus ours when we sent it.
-    pub clock_offset_ms: Option<i64>,
 }
 
 impl Heartbeat {
@@ -103,7 +108,13 @@ impl Heartbeat {
             notice: String::new(),
             reads_format: BUCKET_FORMAT,
             applied_through_ms: None,
+            mark: None,
         }
+    }
+
+    /// The number that was drawn for it; `None` where it has none, or another one than was sent.
+    pub fn drawn(&self) -> Option<u64> {
+        self.mark.filter(|mark| *mark == Mark::of(&self.log, mark.drawn)).map(|mark| mark.drawn)
     }
 
     pub fn to_bytes(&self) -> Bytes {
@@ -160,50 +171,10 @@ impl Attention {
                 news.push((name.clone(), heartbeat.notice.clone()));
             }
         }
-        self.0.retain(|name, _| round.peers.contains_key(name));
+        let listed: BTreeSet<&str> = round.listed.iter().map(|stamp| stamp.name.as_str()).collect();
+        self.0.retain(|name, _| round.peers.contains_key(name) || listed.contains(name.as_str()));
         news
     }
-}
-
-/// Writes our own heartbeat and reads those of the others. Where it is asked for, looks under our own name first:
-/// what stands there is of us, of whoever had the name before, or of somebody who has it, too.
-pub async fn round(
-    desk: Desk,
-    name: String,
-    heartbeat: Heartbeat,
-    looks_for_namesake: bool,
-) -> Result<Round, JobError> {
-    let own = ObjectName::Node(name);
-    let mut found = Round { began: desk.now(), ..Round::default() };
-    if looks_for_namesake {
-        let before = desk.get_each(std::slice::from_ref(&own)).await.pop();
-        let before = before.and_then(Result::ok).and_then(|bytes| Heartbeat::parse(&bytes).ok());
-        found.namesake = before.filter(|before| before.heartbeat.log != heartbeat.log);
-    }
-    let sent_ms = desk.now().wall_ms;
-    let written = desk.put(&own, &heartbeat.to_bytes()).await;
-    let entries = desk.list(NODES).await.map_err(|(_, error)| error)?;
-    let mut names = Vec::new();
-    for entry in &entries {
-        match ObjectName::parse(&entry.key) {
-            Some(name) if name == own => {
-                found.clock_offset_ms = written.is_ok().then(|| entry.modified_ms.saturating_sub(sent_ms));
-            }
-            Some(name @ ObjectName::Node(_)) => names.push(name),
-            _ => {}
-        }
-    }
-    for (name, object) in names.iter().zip(desk.get_each(&names).await) {
-        // One that did not come is heard of in the next round.
-        let (ObjectName::Node(node), Ok(bytes)) = (name, object) else { continue };
-        match Heartbeat::parse(&bytes) {
-            Ok(peer) => {
-                found.peers.insert(node.clone(), peer);
-            }
-            Err(source) => found.unread.push(JobError::Damaged { name: name.to_string(), source }),
-        }
-    }
-    Ok(found)
 }
 
 /// Who of `names` looks after the partition: advice, which spares double work and protects nothing.
@@ -256,6 +227,22 @@ mod tests {
             json.insert("format".to_owned(), serde_json::json!(2));
         };
         assert_eq!(parsed(&other), Err(CodecError::Version(2)));
+    }
+
+    #[test]
+    fn a_mark_comes_back_and_one_whose_bytes_changed_on_the_way_is_none() {
+        let mut heartbeat = Heartbeat::of(LogId([1; 16]), &SegmentSet::default(), "a:9595");
+        assert_eq!(heartbeat.drawn(), None);
+        assert!(!heartbeat.to_bytes().windows(4).any(|word| word == b"mark"));
+        heartbeat.mark = Some(Mark::of(&heartbeat.log, u64::MAX));
+
+        let parsed = Heartbeat::parse(&heartbeat.to_bytes()).map(|peer| peer.heartbeat);
+
+        assert_eq!(parsed.map(|parsed| parsed.drawn()), Ok(Some(u64::MAX)));
+        let other_log = Heartbeat { log: LogId([2; 16]).to_string(), ..heartbeat.clone() };
+        let other_mark = Mark { drawn: 5, check: Mark::of(&heartbeat.log, 4).check };
+        let flipped = Heartbeat { mark: Some(other_mark), ..heartbeat };
+        assert_eq!((other_log.drawn(), flipped.drawn()), (None, None));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::included;
+use super::heartbeat::Stamp;
 use super::names::{BlockId, Partition, RecordId, SegmentId, TombstoneId};
 use super::record::BlockMeta;
 use super::rules::{Rule, Rules};
@@ -20,18 +21,22 @@ struct Since<T> {
     looked_ms: u64,
 }
 
-impl<T: Ord + Copy> Default for Since<T> {
+impl<T: Ord> Default for Since<T> {
     fn default() -> Self {
         Self { since_ms: BTreeMap::new(), looked_ms: 0 }
     }
 }
 
-impl<T: Ord + Copy> Since<T> {
+impl<T: Ord + Clone> Since<T> {
     /// These are all for which it is so now.
     fn note(&mut self, now_ms: u64, of: impl IntoIterator<Item = T>) {
         let before = std::mem::take(&mut self.since_ms);
         let since = |thing: &T| before.get(thing).copied().unwrap_or(now_ms);
-        self.since_ms = of.into_iter().map(|thing| (thing, since(&thing))).collect();
+        let aged = |thing: T| {
+            let since_ms = since(&thing);
+            (thing, since_ms)
+        };
+        self.since_ms = of.into_iter().map(aged).collect();
         self.looked_ms = now_ms;
     }
 
@@ -39,7 +44,8 @@ impl<T: Ord + Copy> Since<T> {
     /// ends with it and not with the present (O1).
     fn for_ms(&self, now_ms: u64, age_ms: u64, rules: Rules) -> impl Iterator<Item = T> {
         let end_ms = if rules.keep(Rule::AgeEndsWithLook) { self.looked_ms } else { now_ms };
-        self.since_ms.iter().filter(move |(_, since)| end_ms > **since + age_ms).map(|(thing, _)| *thing)
+        let is_old = move |(_, since_ms): &(&T, &u64)| end_ms > **since_ms + age_ms;
+        self.since_ms.iter().filter(is_old).map(|(thing, _)| thing.clone())
     }
 }
 
@@ -53,6 +59,8 @@ pub struct Observations {
     nameless: Since<BlockId>,
     open: Since<TombstoneId>,
     done: Since<TombstoneId>,
+    /// Heartbeats of others that stand there as they are.
+    heartbeats: Since<Stamp>,
     /// Windows whose merge is due.
     due_merges: Since<(Partition, i64)>,
     /// Blocks in them.
@@ -93,6 +101,16 @@ impl Observations {
         });
         self.due_merges.note(now_ms, counted);
         self.blocks_due = blocks_due;
+    }
+
+    /// These are all heartbeats of others that a round listed.
+    pub fn heard(&mut self, now_ms: u64, listed: &BTreeSet<Stamp>) {
+        self.heartbeats.note(now_ms, listed.iter().cloned());
+    }
+
+    /// Heartbeats that stood there as they are at every round.
+    pub fn unchanged_for(&self, now_ms: u64, age_ms: u64) -> BTreeSet<Stamp> {
+        self.heartbeats.for_ms(now_ms, age_ms, self.rules).collect()
     }
 
     /// Since when the merge has been due that has waited longest.

@@ -5,10 +5,11 @@
 //! the same actions.
 //!
 //! - what it has under way: `scripts`, and whose an answer is
-//! - the others: `heartbeats`, and a `namesake` among them
+//! - the others: `heartbeats`, a `namesake` among them, and `copies` of this very process
 //! - the bucket: `work` on it, `looks` that it answers
 //! - what it says of all that: [`figures`]
 
+mod copies;
 pub mod figures;
 mod heartbeats;
 mod looks;
@@ -172,6 +173,10 @@ pub enum Action {
         job: &'static str,
         why: JobError,
     },
+    /// The process cannot go on: it must end, and nothing is promised of what was not answered.
+    Fail {
+        why: String,
+    },
     Closed,
 }
 
@@ -285,11 +290,11 @@ impl Replica {
 
     /// Whether a write would be refused: asked before its samples go into the open batch.
     pub fn refuses_writes(&self) -> bool {
-        self.closing || self.writer.is_full()
+        self.is_ending() || self.writer.is_full()
     }
 
     pub fn readiness(&self) -> Readiness {
-        if self.closing {
+        if self.is_ending() {
             return Readiness::Closing;
         }
         if !self.started {
@@ -300,6 +305,11 @@ impl Replica {
         let lags = self.freshness.lags_alone(self.now.boot_ms, heartbeat_ms, LAG_MAX_MS);
         // While the bucket is away nobody comes forward, and nobody hears that the others do not.
         if lags && self.bucket_away_since_ms().is_none() { Readiness::Lagging } else { Readiness::Ready }
+    }
+
+    /// Whether this process is about to end, by a wish or by need.
+    fn is_ending(&self) -> bool {
+        self.closing || self.heartbeats.is_ending()
     }
 
     /// What was written before this, by its writers' clocks, is visible here; `None` where that is not known.
@@ -376,7 +386,7 @@ impl Replica {
             Event::Tick => {}
             Event::Answered { ticket, answer } => self.answered(ticket, answer),
             Event::Built { ticket, built } => self.built(ticket, built),
-            Event::Write { request, .. } if self.closing => self.refuse(request, "replica is closing"),
+            Event::Write { request, .. } if self.is_ending() => self.refuse(request, "replica is closing"),
             Event::Write { request, bytes } => {
                 let actions = self.writer.write(now_ms, request, bytes);
                 self.of_writer(actions);
@@ -470,7 +480,7 @@ impl Replica {
     }
 
     fn delete(&mut self, request: RequestId, selection: Selection) {
-        if self.closing || !self.started {
+        if self.is_ending() || !self.started {
             return self.refuse(request, "replica is starting or closing");
         }
         let mut known = self.reader.applied().clone();
@@ -520,6 +530,9 @@ impl Replica {
     fn finished(&mut self, began: Turn, finished: Finished) {
         match finished {
             Finished::Swept(Ok(listing)) => {
+                if let Some(segment) = self.writer.not_made_here(&listing.segments) {
+                    self.end(&format!("segment {segment} was not made here"));
+                }
                 self.reads.swept(began, &listing.segments);
                 let written = std::mem::take(&mut self.written_at_sweep);
                 self.writer.collected(|s| written.contains(s) && !listing.segments.contains(s));
@@ -577,8 +590,15 @@ impl Replica {
     }
 
     fn of_writer(&mut self, actions: Vec<WriterAction>) {
+        let is_disputed = self.heartbeats.is_ending();
         for action in actions {
             match action {
+                // Of a log that two processes write nothing is promised, and no more is written.
+                WriterAction::Acknowledge { request, .. } if is_disputed => {
+                    self.refuse(request, "another process writes the log of this one");
+                }
+                WriterAction::Freeze(_) | WriterAction::Put { .. } | WriterAction::Written { .. }
+                    if is_disputed => {}
                 WriterAction::Freeze(segment) => self.actions.push(Action::Freeze(segment)),
                 WriterAction::Put { segment, bytes } => {
                     let request = Request::Put { name: ObjectName::Segment(segment), bytes };

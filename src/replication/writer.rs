@@ -109,6 +109,12 @@ impl LogWriter {
         &self.written
     }
 
+    /// A segment of this log that was never made here: the last that is listed.
+    pub fn not_made_here(&self, listed: &SegmentSet) -> Option<SegmentId> {
+        let is_ahead = |(log, _, end): &(LogId, u64, u64)| *log == self.log && *end >= self.next_sequence;
+        listed.intervals().find(is_ahead).map(|(log, _, sequence)| SegmentId { log, sequence })
+    }
+
     /// Segments that were collected need not be announced any more.
     pub fn collected(&mut self, is_collected: impl Fn(SegmentId) -> bool) {
         let gone: Vec<SegmentId> = self.written.iter().filter(|segment| is_collected(*segment)).collect();
@@ -360,6 +366,17 @@ mod tests {
         assert_eq!(writer.answered(600, 1, Ok(())), [written, acknowledge(1), acknowledge(2)]);
         assert!(writer.is_settled());
         assert_eq!(writer.at_risk_since_ms(), None);
+    }
+
+    #[test]
+    fn a_segment_of_this_log_beyond_the_last_that_was_made_is_somebody_elses() {
+        let mut writer = writer();
+        writer.write(0, RequestId(1), 1000);
+        let listed =
+            |segments: &[(u8, u64)]| crate::replication::codec::segments_of(segments.iter().copied());
+
+        assert_eq!(writer.not_made_here(&listed(&[(1, 1), (2, 9)])), None);
+        assert_eq!(writer.not_made_here(&listed(&[(1, 1), (1, 2), (2, 9)])), Some(segment(2)));
     }
 
     #[test]

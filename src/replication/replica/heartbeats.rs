@@ -1,29 +1,42 @@
 //! Our heartbeats: when they begin, what they say, and what follows from a round of them.
 //!
-//! Owns nothing that protects samples: what is heard here makes news travel faster. What a round asks the bucket is
-//! in [`heartbeat`].
+//! Owns nothing that protects samples but the end of a process that finds that it runs twice: what else is heard here
+//! makes news travel faster. What a round asks the bucket is in [`heartbeat`].
 
+use std::collections::BTreeSet;
+
+use super::copies::Copies;
 use super::namesake::{Namesake, Namesakes};
 use super::scripts::{Finished, Kind};
 use super::{Action, Readiness, Replica};
-use crate::replication::heartbeat::{self, Attention, Heartbeat, NOTICE_BYTES_MAX, Round};
+use crate::replication::freshness::SILENT_ROUNDS_MAX;
+use crate::replication::heartbeat::{self, Attention, Heartbeat, NOTICE_BYTES_MAX, Quiet, Round};
+use crate::replication::rules::Rule;
 use crate::replication::script::JobError;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Heartbeats {
     pub due_ms: u64,
-    /// Rounds that have begun.
-    rounds: u64,
     /// What the next one says beside the protocol.
     notice: String,
     attention: Attention,
     namesakes: Namesakes,
+    copies: Copies,
+    /// Why this process ends, once that was found,
+    ending: Option<String>,
+    /// and the heartbeat that follows has begun: whoever has our memory finds one that he never sent.
+    told: bool,
 }
 
 impl Heartbeats {
     pub fn new(due_ms: u64) -> Self {
         Self { due_ms, ..Self::default() }
+    }
+
+    /// Nothing is promised any more: what was may not hold.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
     }
 }
 
@@ -31,6 +44,17 @@ impl Replica {
     /// Another live process that has our name.
     pub fn namesake(&self) -> Option<&Namesake> {
         self.heartbeats.namesakes.believed()
+    }
+
+    /// Whether the next event may send a heartbeat, and [`Self::stir`] comes before it.
+    pub fn wants_random(&self, now_ms: u64) -> bool {
+        now_ms >= self.heartbeats.due_ms || self.closing
+    }
+
+    /// A number that the system has drawn for this call alone: all other randomness is of a seed, and who has our memory
+    /// has that as well.
+    pub fn stir(&mut self, drawn: u64) {
+        self.heartbeats.copies.stir(drawn);
     }
 
     /// Whether the next event sends a heartbeat: [`Self::say`] is for that one.
@@ -47,11 +71,22 @@ impl Replica {
     pub(super) fn begin_heartbeat(&mut self) {
         self.heartbeats.due_ms = self.now.boot_ms + self.options.timing.heartbeat_ms;
         let (name, heartbeat) = (self.options.name.clone(), self.heartbeat());
-        let looks = self.heartbeats.namesakes.looks_in(self.heartbeats.rounds);
-        self.heartbeats.rounds += 1;
+        let quiet = self.quiet();
+        self.heartbeats.told = self.heartbeats.is_ending();
         self.begin(Kind::Heartbeat, move |desk| async move {
-            Finished::Heard(heartbeat::round(desk, name, heartbeat, looks).await)
+            Finished::Heard(heartbeat::round(desk, name, heartbeat, quiet).await)
         });
+    }
+
+    /// Who has been silent for long enough that the next round need not read him, or may remove what he left.
+    fn quiet(&self) -> Quiet {
+        let (now_ms, timing) = (self.now.boot_ms, &self.options.timing);
+        let may_delete = !self.options.observes && self.owns(0);
+        let unchanged_for = |age_ms| self.observations.unchanged_for(now_ms, age_ms);
+        Quiet {
+            known: unchanged_for(SILENT_ROUNDS_MAX * timing.heartbeat_ms),
+            gone: if may_delete { unchanged_for(timing.settle_ms) } else { BTreeSet::new() },
+        }
     }
 
     fn heartbeat(&mut self) -> Heartbeat {
@@ -60,14 +95,19 @@ impl Replica {
         // Said once: a later heartbeat would make it look younger than it is.
         heartbeat.notice = std::mem::take(&mut self.heartbeats.notice);
         heartbeat.ready = self.readiness() == Readiness::Ready;
-        heartbeat.leaving = self.closing;
+        heartbeat.leaving = self.closing || self.heartbeats.is_ending();
         heartbeat.sent_ms = self.now.wall_ms;
         heartbeat.lag_ms = self.lag_ms();
         heartbeat.applied_through_ms = self.applied_through_ms();
+        heartbeat.mark = self.heartbeats.copies.mark(&heartbeat.log);
         heartbeat
     }
 
     pub(super) fn heard(&mut self, heard: Result<Round, JobError>) {
+        self.heartbeats.copies.round_is_over(self.now.boot_ms);
+        if let Some(why) = self.heartbeats.ending.clone().filter(|_| self.heartbeats.told) {
+            return self.actions.push(Action::Fail { why });
+        }
         let round = match heard {
             Ok(round) => round,
             Err(why) => {
@@ -75,7 +115,9 @@ impl Replica {
                 return self.actions.push(Action::GaveUp { job: "heartbeat", why });
             }
         };
+        self.look_for_copies(&round);
         self.freshness.heard(self.now.boot_ms, &round);
+        self.observations.heard(round.began.boot_ms, &round.listed);
         self.clock_offset_ms = round.clock_offset_ms;
         for (from, notice) in self.heartbeats.attention.hear(&round) {
             self.actions.push(Action::Notice { from, notice });
@@ -83,8 +125,32 @@ impl Replica {
         for peer in round.peers.values() {
             self.reader.announce(&peer.written);
         }
-        self.heartbeats.namesakes.note(round.namesake);
+        self.heartbeats.namesakes.note(&round.before, self.writer.log());
         let unread = round.unread.into_iter();
         self.actions.extend(unread.map(|why| Action::GaveUp { job: "read a heartbeat", why }));
+    }
+
+    fn look_for_copies(&mut self, round: &Round) {
+        let (log, late_ms) = (self.writer.log(), self.options.timing.late_write_ms);
+        if self.heartbeats.copies.finds(round.began.boot_ms, &round.before, log, late_ms) {
+            self.end("a heartbeat that this process never sent stands under its name");
+        }
+    }
+
+    /// Another process writes our log, as this shows. Neither can tell which of its segments the other one has
+    /// overwritten: both end, and begin anew with logs of their own.
+    pub(super) fn end(&mut self, shown: &str) {
+        // Where that rule is broken a restart looks the same, and the simulation is to show what it costs.
+        if self.heartbeats.is_ending() || !self.options.rules.keep(Rule::FreshLog) {
+            return;
+        }
+        let log = self.writer.log();
+        self.heartbeats.ending = Some(format!(
+            "ANOTHER PROCESS WRITES THE LOG OF THIS ONE, {log}: the machine was cloned, or set back, while it ran. Each of \
+             the two overwrites segments of the other: samples that either acknowledged since then may be lost. Both end, \
+             and may be started again ({shown})"
+        ));
+        // Not within this event: the system draws a number for it first.
+        self.heartbeats.due_ms = self.now.boot_ms + 1;
     }
 }

@@ -1,12 +1,11 @@
 //! Another live process with this replica's name.
 //!
-//! Owns when one is believed. What stands under our name was found there by a round of heartbeats, in some of
-//! them: nothing that protects samples depends on a name, so this is for people.
+//! Owns when one is believed. What stands under our name was found there by a round of heartbeats. Nothing that
+//! protects samples depends on a name, so this is for people; who has our log as well is another matter, see
+//! [`copies`](super::copies).
 
-use crate::replication::heartbeat::Peer;
-
-/// In one of so many rounds of heartbeats a replica looks whether another has its name.
-const LOOKS_ROUNDS: u64 = 6;
+use crate::encoding::log_file::LogId;
+use crate::replication::heartbeat::Before;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,19 +25,19 @@ pub struct Namesakes {
 }
 
 impl Namesakes {
-    /// Whether this round of heartbeats looks. One that was found is looked for again at once: it may be gone.
-    pub fn looks_in(&self, round: u64) -> bool {
-        self.found.is_some() || round.is_multiple_of(LOOKS_ROUNDS)
-    }
-
     /// Who is found under our name had it before us, or has it, too.
-    pub fn note(&mut self, found: Option<Peer>) {
+    pub fn note(&mut self, before: &Before, log: LogId) {
         let known = self.found.take();
-        self.found = found.map(|peer| peer.heartbeat).filter(|found| !found.leaving).map(|found| {
-            let renewed = |known: Namesake| known.renewals + u32::from(known.sent_ms != found.sent_ms);
-            let renewals = known.map_or(0, renewed);
-            Namesake { log: found.log, address: found.address, sent_ms: found.sent_ms, renewals }
-        });
+        let Before::Heartbeat(found) = before else {
+            return;
+        };
+        if found.leaving || found.log == log.to_string() {
+            return;
+        }
+        let renewed = |known: Namesake| known.renewals + u32::from(known.sent_ms != found.sent_ms);
+        let renewals = known.map_or(0, renewed);
+        let (log, address, sent_ms) = (found.log.clone(), found.address.clone(), found.sent_ms);
+        self.found = Some(Namesake { log, address, sent_ms, renewals });
     }
 
     pub fn believed(&self) -> Option<&Namesake> {

@@ -82,7 +82,7 @@ impl Replica {
         facts.choose(turn, |partition| self.owns(partition))
     }
 
-    fn owns(&self, partition: Partition) -> bool {
+    pub(super) fn owns(&self, partition: Partition) -> bool {
         if !self.options.respect_owners {
             return true;
         }

@@ -160,6 +160,8 @@ pub struct World {
     next_request: u64,
     /// When the last fault was over.
     healed_ms: Option<u64>,
+    /// What the system of a replica draws next.
+    next_drawn: u64,
     final_answers: Vec<Option<Samples>>,
     /// Jobs that gave up after the last fault, and the last reason.
     gave_up: BTreeMap<&'static str, (u64, String)>,
@@ -194,6 +196,7 @@ impl World {
             auditor: Auditor::default(),
             next_request: 0,
             healed_ms: None,
+            next_drawn: 0,
             gave_up: BTreeMap::new(),
             tally: Tally::default(),
         };
@@ -365,6 +368,10 @@ impl World {
         let Some(core) = &mut self.nodes[at].core else {
             return Ok(());
         };
+        self.next_drawn += 1;
+        if core.wants_random(moment.boot_ms) {
+            core.stir(self.next_drawn);
+        }
         let mut frozen = Vec::new();
         for action in core.handle(moment, event) {
             match action {
@@ -431,6 +438,7 @@ impl World {
             }
             Action::Freeze(_) | Action::Quarantine { .. } | Action::GaveUp { .. } | Action::Notice { .. } => {
             }
+            Action::Fail { why } => return Err(format!("replica {at} ends: {why}")),
             Action::Closed => {
                 let node = &mut self.nodes[at];
                 if let Some(core) = &node.core {

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -365,6 +366,14 @@ pub(super) fn fresh_ids() -> FreshIds {
     seed[..16].copy_from_slice(&random_u128().to_le_bytes());
     seed[16..].copy_from_slice(&random_u128().to_le_bytes());
     FreshIds::from_seed(seed)
+}
+
+/// A number that the system draws for this call: a process whose machine was cloned draws another one than its clone,
+/// which [`random_u128`] does not. `None` where the system has none.
+fn drawn_now() -> Option<u64> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    Some(u64::from_le_bytes(bytes))
 }
 
 /// What a thread that panicked said.

@@ -1,7 +1,8 @@
 //! What a month of a bucket costs: storage, and the requests that replicas make by the clock.
 //!
 //! Pure arithmetic, each line with its factors. What questions read of blocks is not in it: that depends on them. It
-//! counts what this version does: one listing a sweep, two a refresh, a PUT and a listing a heartbeat.
+//! counts what this version does: one listing a sweep, two a refresh; for a heartbeat a PUT, a listing, and a GET of
+//! every live replica's, our own among them. Those of replicas that are gone are listed and not read.
 
 use crate::model::time::{DAY_MS, SECOND_MS};
 use crate::replication::bucket::PAGE_KEYS_MAX;
@@ -146,8 +147,8 @@ impl Bill {
         by_all("refreshes: LIST cat/ and tomb/", listed, "pages", load.refresh_ms, Unit::Put);
         let nodes = 1.0 + pages(inventory.heartbeats.objects);
         by_all("heartbeats: PUT, and LIST node/", nodes, "requests", load.heartbeat_ms, Unit::Put);
-        let others = inventory.heartbeats.objects.max(load.replicas).saturating_sub(1) as f64;
-        by_all("heartbeats: GET of the others", others, "objects", load.heartbeat_ms, Unit::Get);
+        let live = load.replicas as f64;
+        by_all("heartbeats: GET of the live ones", live, "objects", load.heartbeat_ms, Unit::Get);
 
         let blocks = inventory.blocks;
         let blocks = blocks.live.objects + blocks.dead.objects + blocks.nameless.objects;

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
-use tracing::info;
+use tracing::{error, info};
 
 use super::asks::Asks;
 use super::builds::Builds;
 use super::complaints::Complaints;
-use super::{CLOSED, Command, Counters, LocalStore, Notices, OnHint, Refused, Status, panic_text};
+use super::{CLOSED, Command, Counters, LocalStore, Notices, OnHint, Refused, Status, drawn_now, panic_text};
 use crate::clock::{Clock, boot_ms};
 use crate::replication::names::SegmentId;
 use crate::replication::reads::Consistency;
@@ -49,6 +49,7 @@ enum Waiting {
 enum Turn {
     GoOn,
     Closed,
+    Failed,
     Deserted,
 }
 
@@ -65,6 +66,8 @@ pub struct Thread<S: LocalStore> {
     waiting: HashMap<RequestId, Waiting>,
     closers: Vec<oneshot::Sender<()>>,
     closed: bool,
+    /// Why the core cannot go on.
+    failed: Option<String>,
     next_request: u64,
     /// The view that the store knows.
     view: Option<Arc<View>>,
@@ -96,6 +99,7 @@ impl<S: LocalStore> Thread<S> {
             waiting: HashMap::new(),
             closers: Vec::new(),
             closed: false,
+            failed: None,
             next_request: 0,
             view: None,
             counters: Counters::default(),
@@ -110,7 +114,8 @@ impl<S: LocalStore> Thread<S> {
     pub fn run(mut self, commands: &Receiver<Command<S::Write>>, published: &ArcSwap<Status>) {
         let ended = match catch_unwind(AssertUnwindSafe(|| self.turns(commands, published))) {
             Ok(Turn::Closed) => CLOSED.to_owned(),
-            Ok(_) => "the replica was given up".to_owned(),
+            Ok(Turn::Failed) => self.failed.take().unwrap_or_default(),
+            Ok(Turn::GoOn | Turn::Deserted) => "the replica was given up".to_owned(),
             Err(panic) => format!("the replica has failed: {}", panic_text(&*panic)),
         };
         info!(reason = ended, "the replica's thread ends");
@@ -128,6 +133,9 @@ impl<S: LocalStore> Thread<S> {
     fn turns(&mut self, commands: &Receiver<Command<S::Write>>, published: &ArcSwap<Status>) -> Turn {
         self.handle(Event::Tick);
         loop {
+            if self.failed.is_some() {
+                return Turn::Failed;
+            }
             self.asks.launch(|fetches| self.store.has_room(fetches));
             if let Some(namesake) = self.core.namesake() {
                 self.complaints.namesake(boot_ms(), namesake);
@@ -252,6 +260,11 @@ impl<S: LocalStore> Thread<S> {
 
     fn handle(&mut self, event: Event) {
         let now = self.moment();
+        if self.core.wants_random(now.boot_ms)
+            && let Some(drawn) = drawn_now()
+        {
+            self.core.stir(drawn);
+        }
         if let Some(notices) = self.notices.get()
             && self.core.is_heartbeat_due(now.boot_ms)
         {
@@ -324,6 +337,10 @@ impl<S: LocalStore> Thread<S> {
             }
             Action::GaveUp { job, why } => {
                 self.complaints.gave_up(boot_ms(), job, &why);
+            }
+            Action::Fail { why } => {
+                error!(why, "the replica cannot go on");
+                self.failed = Some(why);
             }
             Action::Closed => self.closed = true,
             Action::Freeze(_) => unreachable!("segments are frozen where they are met"),
