@@ -2,7 +2,9 @@
 //!
 //! Owns a stage, on which scripts of the product go on step by step and stop where they are told to, and the scenes
 //! in which a rule that is broken alone shows. `broken_rules` plays each with the rule kept and broken. The
-//! times are the product's own.
+//! times are the product's own. Scenes of whole replicas are in `processes`.
+
+mod processes;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

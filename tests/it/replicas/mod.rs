@@ -27,7 +27,7 @@
 //! | 5xx, then 412 from an own retry | cannot be: `replication::bucket::Request` has no conditional write; `create` is the probe's alone |
 //! | a zombie wakes | `failures::a_zombie_that_wakes…`; disturbances (`Pause`); simulation `AgeEndsWithLook`, `CutOnlyListed` |
 //! | a copied folder, a clone that starts | `failures::a_copied_folder_under_the_same_name…`; simulation `FreshLog` |
-//! | a running machine is cloned | by nothing: two processes would write one log; see the protocol's W1 |
+//! | a running machine is cloned | both end: `by_hand::processes` `of_a_machine_that_is_cloned…`; driver `a_replica_whose_log_somebody_else_writes…` |
 //! | clocks are wrong | simulation `TrustedClock` (rates and offsets differ in every seed) |
 //! | the bucket slows down, or is away | `outage`; disturbances (`Store`); driver `without_the_bucket_writes_are_refused…` |
 //! | a slow tailer | `reader` `a_missing_segment_is_asked_for_until…`, `a_sleeper_drops…`; simulation (long nights) |

@@ -1,6 +1,10 @@
 //! How a replica ends, and what its callers are told.
 
 use super::*;
+use crate::replication::bucket::Request;
+use crate::replication::heartbeat::{Heartbeat, Mark};
+use crate::replication::names::ObjectName;
+use crate::replication::segment_set::SegmentSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_sends_what_is_open_and_refuses_what_comes_later() {
@@ -36,14 +40,37 @@ async fn a_replica_that_closes_says_so_in_its_last_heartbeat() {
 
     one.driver.close().await.unwrap();
 
-    let name = crate::replication::names::ObjectName::Node("one".to_owned());
-    let get = crate::replication::bucket::Request::Get { name };
+    let name = ObjectName::Node("one".to_owned());
+    let get = Request::Get { name };
     let crate::replication::bucket::Answer::Object(bytes) = bucket.perform(get).await.unwrap() else {
         panic!("an object was asked for");
     };
-    let heartbeat: crate::replication::heartbeat::Heartbeat = serde_json::from_slice(&bytes).unwrap();
+    let heartbeat: Heartbeat = serde_json::from_slice(&bytes).unwrap();
     assert!(heartbeat.leaving);
     assert_eq!(heartbeat.written, [(1, position.sequence)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_log_somebody_else_writes_ends_and_says_why() {
+    let bucket = faults::client(plain("memory:"));
+    let one = Process::start("one", &bucket).await;
+    one.driver.write(sample(1)).await.unwrap();
+    let mut heartbeat = Heartbeat::of(one.driver.status().log, &SegmentSet::default(), "");
+    heartbeat.mark = Some(Mark::of(&heartbeat.log, 7));
+    let name = ObjectName::Node("one".to_owned());
+
+    let why = eventually("it ends", async || {
+        let put = Request::Put { name: name.clone(), bytes: heartbeat.to_bytes() };
+        bucket.perform(put).await.unwrap();
+        one.driver.status().ended.clone()
+    })
+    .await;
+
+    assert!(why.contains("the machine was cloned"), "{why}");
+    assert_eq!(one.driver.status().readiness, Readiness::Closing);
+    let why = Refused::Ended(why);
+    assert_eq!(one.driver.write(sample(2)).await, Err(why.clone()));
+    assert_eq!(one.driver.close().await, Err(why));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
