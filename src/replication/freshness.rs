@@ -2,7 +2,8 @@
 //!
 //! Owns the arithmetic of `X-Onggi-Applied-Through` and of readiness by lag. A writer's heartbeat says what
 //! was durable when it was sent; once all of that is accounted for here, so is that time. The slowest live
-//! log counts. That time is of the writers' own clocks: it informs. Lag is measured on ours. Who is silent while
+//! log counts. That time is of the writers' own clocks: it informs. Lag is measured on ours, and nobody lags for
+//! what is quarantined: that does not come by waiting. Who is silent while
 //! nobody can be heard is not gone: silence is counted up to the last round that was complete.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,8 +94,10 @@ impl Freshness {
     /// Progress was made.
     pub fn update(&mut self, reader: &LogReader) {
         for follows in self.peers.values_mut() {
-            if follows.behind_since_ms.is_some() && reader.accounts_for_all(&follows.written) {
-                follows.through_ms = Some(follows.sent_ms);
+            if follows.behind_since_ms.is_some() && reader.is_done_with_all(&follows.written) {
+                if reader.accounts_for_all(&follows.written) {
+                    follows.through_ms = Some(follows.sent_ms);
+                }
                 follows.behind_since_ms = None;
             }
         }
@@ -228,6 +231,23 @@ mod tests {
             lag_ms: 15_000,
         };
         assert_eq!(freshness.logs(75_000, BEAT_MS).collect::<Vec<_>>(), [progress]);
+    }
+
+    #[test]
+    fn what_is_quarantined_makes_nobody_slow_and_no_later_time_is_claimed_without_it() {
+        let restored = Restored { quarantined: segments_of([(1, 1)]), ..Restored::default() };
+        let mut reader = LogReader::new(0, 1, restored, Timing::default(), Rules::default());
+        let mut freshness = Freshness::default();
+        freshness.heard(10, &round(10, &[("a", 100, &[(1, 1)])]));
+        freshness.update(&reader);
+
+        assert_eq!(freshness.lag_ms(70, BEAT_MS), 0);
+        assert_eq!(freshness.applied_through_ms(70, BEAT_MS), None);
+
+        reader.refreshed(80, &Fold { cover: vec![segments_of([(1, 1)])], ..Fold::default() });
+        freshness.heard(90, &round(90, &[("a", 110, &[(1, 1)])]));
+        freshness.update(&reader);
+        assert_eq!(freshness.applied_through_ms(90, BEAT_MS), Some(110));
     }
 
     #[test]

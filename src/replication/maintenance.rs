@@ -311,7 +311,8 @@ mod tests {
     fn segments_wait_for_company_or_for_their_age_and_are_cut_a_number_at_a_time() {
         let check = |held: u64, now_ms: u64, want: Option<SegmentSet>| {
             let held = segments(1, held);
-            let restored = Restored { applied: held.clone(), held: vec![held.clone()] };
+            let restored =
+                Restored { applied: held.clone(), held: vec![held.clone()], ..Restored::default() };
             let mut reader = LogReader::new(0, 1, restored, Timing::default(), Rules::default());
             let cut = |reader: &LogReader| asked(now_ms, reader, &View::default(), |facts| facts.cut(0));
             assert_eq!(cut(&reader), None, "nothing was listed yet");
@@ -329,7 +330,7 @@ mod tests {
     #[test]
     fn what_was_done_and_the_view_does_not_show_yet_is_not_done_again() {
         let held = segments(1, 4);
-        let restored = Restored { applied: held.clone(), held: vec![held.clone()] };
+        let restored = Restored { applied: held.clone(), held: vec![held.clone()], ..Restored::default() };
         let mut reader = LogReader::new(0, 1, restored, Timing::default(), Rules::default());
         reader.listed(0, held);
         let cuts = |done: &BTreeSet<(&'static str, Partition)>| {
@@ -346,7 +347,7 @@ mod tests {
     #[test]
     fn what_no_listing_showed_is_not_cut() {
         let held = segments(1, 4);
-        let restored = Restored { applied: held.clone(), held: vec![held] };
+        let restored = Restored { applied: held.clone(), held: vec![held], ..Restored::default() };
         let mut reader = LogReader::new(0, 1, restored, Timing::default(), Rules::default());
         reader.listed(0, segments(2, 4));
 

@@ -20,8 +20,8 @@ use super::timing::Timing;
 
 /// Segments that are fetched at the same time.
 pub const FETCHES_MAX: usize = 8;
-/// A segment that was read so often and never whole is quarantined. It is still tried, and nothing is
-/// answered as complete without it.
+/// A segment that was read so often and never whole is quarantined. It is still tried, nobody waits for it, and
+/// whoever answers refuses what it may be about.
 const DAMAGED_READS_MAX: u32 = 3;
 
 /// What the reader wants done.
@@ -44,6 +44,8 @@ pub enum ReaderAction {
     Quarantine {
         segment: SegmentId,
         why: String,
+        /// As it was read last: perhaps it still says what it is about.
+        object: Bytes,
     },
 }
 
@@ -53,16 +55,27 @@ pub struct Restored {
     pub applied: SegmentSet,
     /// By partition, what the store holds and no known cut covers.
     pub held: Vec<SegmentSet>,
+    /// What the store cannot apply without dying of it. The store's own to keep: a snapshot has none.
+    pub quarantined: SegmentSet,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Wanted {
+    /// The store cannot apply it: it is not fetched.
+    is_poison: bool,
     in_flight: bool,
     failures: u32,
     damaged_reads: u32,
     next_ms: u64,
     /// When the bucket said that it is not there.
     missing_ms: Option<u64>,
+}
+
+impl Wanted {
+    /// Whether it may be fetched.
+    fn is_idle(&self) -> bool {
+        !self.in_flight && !self.is_poison
+    }
 }
 
 /// A complete listing of the log.
@@ -94,6 +107,9 @@ impl LogReader {
         let mut held = restored.held;
         held.resize(usize::from(partitions), SegmentSet::default());
         let held_since = held.iter().flat_map(SegmentSet::iter).map(|id| (id, now_ms)).collect();
+        // A listing that begins after this and does not show it shows that it is gone.
+        let missing_ms = Some(now_ms + timing.list_lag_ms);
+        let poison = |id| (id, Wanted { is_poison: true, missing_ms, ..Wanted::default() });
         Self {
             timing,
             rules,
@@ -101,8 +117,8 @@ impl LogReader {
             held,
             held_since,
             covered: SegmentSet::default(),
-            wanted: BTreeMap::new(),
-            quarantined: BTreeSet::new(),
+            wanted: restored.quarantined.iter().map(poison).collect(),
+            quarantined: restored.quarantined.iter().collect(),
             listing: None,
             gone_since: BTreeMap::new(),
         }
@@ -110,7 +126,7 @@ impl LogReader {
 
     /// What must become durable in one step with the samples applied so far.
     pub fn snapshot(&self) -> Restored {
-        Restored { applied: self.applied.clone(), held: self.held.clone() }
+        Restored { applied: self.applied.clone(), held: self.held.clone(), ..Restored::default() }
     }
 
     pub fn applied(&self) -> &SegmentSet {
@@ -136,6 +152,7 @@ impl LogReader {
         self.listing.as_ref()
     }
 
+    /// Segments without which answers are not complete.
     pub fn quarantined(&self) -> &BTreeSet<SegmentId> {
         &self.quarantined
     }
@@ -148,6 +165,17 @@ impl LogReader {
     /// Whether that is so for all of them.
     pub fn accounts_for_all(&self, segments: &SegmentSet) -> bool {
         segments.is_within(&self.applied) || segments.iter().all(|segment| self.accounts_for(segment))
+    }
+
+    /// Whether waiting brings nothing more of the segment: it is accounted for, or quarantined. Whoever answers
+    /// then must refuse what the quarantined ones may be about.
+    pub fn is_done_with(&self, segment: SegmentId) -> bool {
+        self.accounts_for(segment) || self.quarantined.contains(&segment)
+    }
+
+    /// Whether that is so for all of them.
+    pub fn is_done_with_all(&self, segments: &SegmentSet) -> bool {
+        segments.is_within(&self.applied) || segments.iter().all(|segment| self.is_done_with(segment))
     }
 
     /// Segments that are known and not accounted for.
@@ -255,7 +283,10 @@ impl LogReader {
     pub fn written(&mut self, now_ms: u64, segment: SegmentId, object: &Bytes) -> Vec<ReaderAction> {
         match segment::read(segment, object) {
             Ok(frames) => self.apply(now_ms, segment, frames, object.clone()),
-            Err(error) => vec![ReaderAction::Quarantine { segment, why: error.to_string() }],
+            Err(error) => {
+                let (why, object) = (error.to_string(), object.clone());
+                vec![ReaderAction::Quarantine { segment, why, object }]
+            }
         }
     }
 
@@ -338,7 +369,7 @@ impl LogReader {
         }
         wanted.next_ms = now_ms + self.timing.sweep_ms;
         if self.quarantined.insert(segment) {
-            return vec![ReaderAction::Quarantine { segment, why: error.to_string() }];
+            return vec![ReaderAction::Quarantine { segment, why: error.to_string(), object }];
         }
         Vec::new()
     }
@@ -351,7 +382,7 @@ impl LogReader {
             if room == 0 {
                 break;
             }
-            if !wanted.in_flight && wanted.next_ms <= now_ms {
+            if wanted.is_idle() && wanted.next_ms <= now_ms {
                 wanted.in_flight = true;
                 room -= 1;
                 actions.push(ReaderAction::Fetch(*segment));
@@ -365,7 +396,7 @@ impl LogReader {
         if self.in_flight() >= FETCHES_MAX {
             return None;
         }
-        self.wanted.values().filter(|wanted| !wanted.in_flight).map(|wanted| wanted.next_ms).min()
+        self.wanted.values().filter(|wanted| wanted.is_idle()).map(|wanted| wanted.next_ms).min()
     }
 
     fn in_flight(&self) -> usize {
@@ -449,10 +480,46 @@ mod tests {
         assert!(matches!(reader.fetched(0, id(1), damaged())[..], [ReaderAction::Quarantine { .. }]));
 
         assert!(!reader.accounts_for(id(1)));
+        assert!(reader.is_done_with_all(&segments_of([(1, 1)])), "nobody waits for it");
         let later_ms = reader.wakeup_ms().expect("it is tried again");
         reader.tick(later_ms);
         assert!(matches!(reader.fetched(later_ms, id(1), Ok(object(1)))[..], [ReaderAction::Apply { .. }]));
         assert!(reader.quarantined().is_empty());
+    }
+
+    fn poisoned() -> LogReader {
+        let restored = Restored { quarantined: segments_of([(1, 1)]), ..Restored::default() };
+        LogReader::new(10, 2, restored, Timing::default(), Rules::default())
+    }
+
+    #[test]
+    fn what_starts_quarantined_is_neither_fetched_nor_applied_nor_waited_for() {
+        let mut reader = poisoned();
+        reader.announce(&segments_of([(1, 1), (1, 2)]));
+
+        assert_eq!(reader.tick(u64::MAX), [ReaderAction::Fetch(id(2))]);
+        assert!(reader.is_done_with(id(1)) && !reader.accounts_for(id(1)) && !reader.is_done_with(id(2)));
+        reader.refreshed(11, &fold([segments_of([(1, 1)]), SegmentSet::default()]));
+        assert_eq!(reader.tick(u64::MAX), [], "nor when the catalogue was read");
+        assert_eq!(reader.wakeup_ms(), None);
+        assert_eq!(reader.snapshot().quarantined, SegmentSet::default());
+    }
+
+    #[test]
+    fn what_starts_quarantined_is_free_once_it_is_covered_or_gone() {
+        let mut covered = poisoned();
+        covered.refreshed(11, &fold([segments_of([(1, 1)]), segments_of([(1, 1)])]));
+        assert!(covered.quarantined().is_empty() && covered.accounts_for(id(1)));
+        assert_eq!(covered.outstanding(), 0);
+
+        let mut gone = poisoned();
+        gone.listed(10, SegmentSet::default());
+        assert_eq!(gone.quarantined().len(), 1, "this listing may have begun before the start");
+        gone.listed(11, segments_of([(1, 1)]));
+        assert_eq!(gone.quarantined().len(), 1);
+        gone.listed(12, SegmentSet::default());
+        assert!(gone.quarantined().is_empty());
+        assert_eq!(gone.outstanding(), 0);
     }
 
     #[test]
@@ -510,7 +577,8 @@ mod tests {
 
     #[test]
     fn a_sleeper_drops_what_is_not_in_the_log_any_more() {
-        let restored = Restored { applied: segments_of([(1, 1)]), held: vec![segments_of([(1, 1)]); 2] };
+        let (applied, held) = (segments_of([(1, 1)]), vec![segments_of([(1, 1)]); 2]);
+        let restored = Restored { applied, held, ..Restored::default() };
         let mut reader = LogReader::new(10, 2, restored, Timing::default(), Rules::default());
 
         let young = reader.listed(10, SegmentSet::default());

@@ -3,7 +3,8 @@
 //! Owns the conditions. A strong read waits for a listing of the log that began after it, until all of that is
 //! applied here or in blocks, and then for a catalogue that was read after that: what was covered and
 //! collected on the way is in its blocks, and what was deleted before the read is in its deletions. A read
-//! with a position waits for that segment alone.
+//! with a position waits for that segment alone. Neither waits for what is quarantined: the storage refuses
+//! the questions that it may be about, as long as it is.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,7 @@ struct Waiting {
     deadline_ms: u64,
     /// What a listing showed that began after the read.
     listed: Option<SegmentSet>,
-    /// When all of it was accounted for.
+    /// When all of it was accounted for, or quarantined.
     accounted: Option<Turn>,
     fresh_view: bool,
 }
@@ -101,17 +102,20 @@ impl Reads {
         let mut finished = Vec::new();
         for (request, waiting) in &mut self.waiting {
             if waiting.accounted.is_none()
-                && waiting.listed.as_ref().is_some_and(|listed| reader.accounts_for_all(listed))
+                && waiting.listed.as_ref().is_some_and(|listed| reader.is_done_with_all(listed))
             {
                 waiting.accounted = Some(now);
             }
             let is_here = match waiting.consistency {
                 Consistency::Local => true,
-                Consistency::Position(segment) => reader.accounts_for(segment),
+                Consistency::Position(segment) => reader.is_done_with(segment),
                 Consistency::Strong => false,
             };
             let refreshed = waiting.fresh_view || !self.rules.keep(Rule::StrongReadRefreshes);
-            if is_here || (waiting.accounted.is_some() && refreshed) {
+            // One that was quarantined and is gone by now is in blocks, which this catalogue may not have.
+            let is_still_so =
+                || waiting.listed.as_ref().is_some_and(|listed| reader.is_done_with_all(listed));
+            if is_here || (waiting.accounted.is_some() && refreshed && is_still_so()) {
                 finished.push((*request, Outcome::Ready));
             } else if now_ms >= waiting.deadline_ms {
                 finished.push((*request, Outcome::TooLate));
@@ -173,7 +177,7 @@ mod tests {
         reads.wait(READ, Consistency::Position(position), Turn(5), 1000);
         assert_eq!(reads.finished(Turn(6), 1, &reader), []);
 
-        let restored = Restored { applied: segments_of([(1, 4)]), held: vec![] };
+        let restored = Restored { applied: segments_of([(1, 4)]), ..Restored::default() };
         let applied = LogReader::new(0, 1, restored, Timing::default(), Rules::default());
         assert_eq!(reads.finished(Turn(6), 1, &applied), [(READ, Outcome::Ready)]);
 
@@ -183,6 +187,30 @@ mod tests {
         reader.refreshed(1, &Fold::default());
         reads.refreshed(Turn(9));
         assert_eq!(reads.finished(Turn(10), 1, &reader), [(READ, Outcome::Ready)]);
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_quarantined_unless_it_is_gone_before_the_end() {
+        let restored = Restored { quarantined: segments_of([(1, 1)]), ..Restored::default() };
+        let mut reader = LogReader::new(0, 1, restored, Timing::default(), Rules::default());
+        let mut reads = Reads::default();
+        let position = SegmentId { log: LogId([1; 16]), sequence: 1 };
+        reads.wait(READ, Consistency::Position(position), Turn(5), 1000);
+        assert_eq!(reads.finished(Turn(6), 1, &reader), [(READ, Outcome::Ready)]);
+
+        let ask = |reads: &mut Reads, reader: &LogReader| {
+            reads.wait(READ, Consistency::Strong, Turn(5), 1000);
+            reads.swept(Turn(6), &segments_of([(1, 1)]));
+            assert_eq!(reads.finished(Turn(7), 1, reader), [], "it waits for a catalogue still");
+            reads.refreshed(Turn(8));
+        };
+        ask(&mut reads, &reader);
+        assert_eq!(reads.finished(Turn(9), 1, &reader), [(READ, Outcome::Ready)]);
+
+        ask(&mut reads, &reader);
+        reader.listed(1, SegmentSet::default());
+        assert_eq!(reads.finished(Turn(9), 1, &reader), [], "in whose blocks?");
+        assert_eq!(reads.finished(Turn(9), 1000, &reader), [(READ, Outcome::TooLate)]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod namesake;
 mod scripts;
 mod work;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -163,10 +164,13 @@ pub enum Action {
         request: RequestId,
         why: String,
     },
-    /// A segment cannot be read: somebody must look.
+    /// A segment cannot be read: somebody must look. Answers do without it from here on, but for those that it may
+    /// be about, which the storage refuses.
     Quarantine {
         segment: SegmentId,
         why: String,
+        /// As it was read last.
+        object: Bytes,
     },
     /// A job gave up; it is done again.
     GaveUp {
@@ -220,7 +224,7 @@ pub struct Replica {
     observations: Observations,
     view: Option<Arc<View>>,
     clock_offset_ms: Option<i64>,
-    /// What the first listing showed, until all of it is accounted for.
+    /// What the first listing showed, until all of it is accounted for or quarantined.
     startup: Option<SegmentSet>,
     started: bool,
     closing: bool,
@@ -338,8 +342,8 @@ impl Replica {
     }
 
     /// Segments that cannot be read: answers are not complete without them.
-    pub fn quarantined(&self) -> impl Iterator<Item = SegmentId> {
-        self.reader.quarantined().iter().copied()
+    pub fn quarantined(&self) -> &BTreeSet<SegmentId> {
+        self.reader.quarantined()
     }
 
     /// The log that this process writes.
@@ -520,7 +524,7 @@ impl Replica {
     }
 
     fn note_started(&mut self) {
-        let caught_up = self.startup.as_ref().is_some_and(|listed| self.reader.accounts_for_all(listed));
+        let caught_up = self.startup.as_ref().is_some_and(|listed| self.reader.is_done_with_all(listed));
         if !self.started && caught_up && self.view.is_some() {
             self.started = true;
             self.startup = None;
@@ -630,8 +634,8 @@ impl Replica {
                 ReaderAction::Release { partition, segments } => {
                     self.actions.push(Action::Release { partition, segments });
                 }
-                ReaderAction::Quarantine { segment, why } => {
-                    self.actions.push(Action::Quarantine { segment, why });
+                ReaderAction::Quarantine { segment, why, object } => {
+                    self.actions.push(Action::Quarantine { segment, why, object });
                 }
             }
         }

@@ -344,7 +344,7 @@ impl Status {
             log: core.log(),
             applied_through_ms: core.applied_through_ms(),
             view: core.view().cloned(),
-            quarantined: core.quarantined().collect(),
+            quarantined: core.quarantined().iter().copied().collect(),
             outstanding: core.outstanding(),
             lag_ms: core.lag_ms(),
             bucket_away_since_ms: core.bucket_away_since_ms(),

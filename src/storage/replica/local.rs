@@ -109,7 +109,8 @@ impl Local {
         let all = shared.held.all();
         local.publish();
         shared.head.cover_regardless(shared.head_bytes());
-        Ok((local, Restored { applied: all.clone(), held: vec![all; usize::from(PARTITIONS)] }))
+        let held = vec![all.clone(); usize::from(PARTITIONS)];
+        Ok((local, Restored { applied: all, held, ..Restored::default() }))
     }
 
     /// Whether a segment was written after the time that the bucket is shown of.

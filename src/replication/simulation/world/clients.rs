@@ -122,6 +122,10 @@ impl World {
         if self.scenario.loses_blocks || lagged {
             return Ok(());
         }
+        let core = self.nodes[at].core.as_ref();
+        if core.is_some_and(|core| !core.quarantined().is_empty()) {
+            return Ok(()); // this store does not know of what times they are: it refuses everything
+        }
         let mut answer = Samples::new();
         self.nodes[at].store.read(view, &mut answer);
         if let Err(missing) = self.auditor.join_blocks(&self.bucket, view, &mut answer) {

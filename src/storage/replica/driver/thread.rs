@@ -332,7 +332,7 @@ impl<S: LocalStore> Thread<S> {
             Action::Refuse { request, why } => {
                 self.refuse_waiting(request, Refused::Unavailable(why));
             }
-            Action::Quarantine { segment, why } => {
+            Action::Quarantine { segment, why, .. } => {
                 self.complaints.quarantined(boot_ms(), &mut self.counters, segment, &why);
             }
             Action::GaveUp { job, why } => {

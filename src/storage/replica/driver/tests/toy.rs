@@ -116,7 +116,8 @@ impl Shared {
 
     fn restored(&self) -> Restored {
         let applied: SegmentSet = self.folder.keys().copied().collect();
-        Restored { held: vec![applied.clone(); usize::from(PARTITIONS)], applied }
+        let held = vec![applied.clone(); usize::from(PARTITIONS)];
+        Restored { applied, held, ..Restored::default() }
     }
 }
 
