@@ -137,6 +137,20 @@ pub fn salvage(id: SegmentId, object: &Bytes) -> Salvage {
     salvage
 }
 
+/// The payload of the index, which says what there was, where it still verifies. Where the object ends as it was
+/// written that costs as much as the index is long.
+pub fn index_of(id: SegmentId, object: &Bytes) -> Option<Bytes> {
+    let header = FileHeader { log: id.log, sequence: id.sequence, created_ms: 0 };
+    let at_the_end = || {
+        let trailer = Trailer::parse(object.last_chunk::<TRAILER_BYTES>()?)?;
+        let end = object.len() - TRAILER_BYTES;
+        let offset = end.checked_sub(trailer.index_frame_bytes as usize)?;
+        let (frame, payload) = read_frame(&header, object, offset).ok()?;
+        (frame.kind == KIND_INDEX).then_some(payload)
+    };
+    at_the_end().or_else(|| salvage(id, object).index)
+}
+
 fn read_header(id: SegmentId, object: &Bytes) -> Result<FileHeader, SegmentError> {
     let bytes = object.first_chunk().ok_or(damaged(0, "it is too short"))?;
     let header = FileHeader::parse(bytes).map_err(|error| match error {
@@ -257,7 +271,9 @@ mod tests {
             let left = frames.iter().enumerate().filter(is_left).map(|(_, frame)| frame.clone()).collect();
             let index_is_hit = (ends[2]..index_end).contains(&at);
             let want = Salvage { frames: left, index: index.clone().filter(|_| !index_is_hit) };
-            assert_eq!(salvage(ID, &damaged.into()), want, "byte {at}");
+            let damaged = Bytes::from(damaged);
+            assert_eq!(salvage(ID, &damaged), want, "byte {at}");
+            assert_eq!(index_of(ID, &damaged), want.index, "byte {at}");
         }
         for bytes in 0..object.len() {
             let left = ends.iter().filter(|end| **end <= bytes).count();
@@ -265,6 +281,8 @@ mod tests {
         }
         let other = SegmentId { sequence: 4, ..ID };
         assert_eq!(salvage(other, &object), Salvage::default());
+        assert_eq!(index_of(other, &object), None);
+        assert_eq!(index_of(ID, &Bytes::from_static(b"short")), None);
     }
 
     #[test]

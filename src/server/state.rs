@@ -157,13 +157,7 @@ impl ServerState {
         if self.is_draining() {
             return Some("shutting down".to_owned());
         }
-        let readiness = self.storage.readiness();
-        if let Readiness::CatchingUp { .. } = readiness
-            && let Some(why) = self.storage.replica().and_then(ReplicaStore::unreadable)
-        {
-            return Some(format!("starting: {why}"));
-        }
-        match readiness {
+        match self.storage.readiness() {
             Readiness::Ready => None,
             Readiness::Replaying { done_bytes, total_bytes } => Some(format!(
                 "replaying the log: {done_bytes} of {total_bytes} bytes, {} %; writes are taken, queries must wait",

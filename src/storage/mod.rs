@@ -134,7 +134,8 @@ impl Storage {
         appended.unwrap_or_else(|panicked| Err(AppendError::Internal(format!("append panicked: {panicked}"))))
     }
 
-    /// What a tenant can be asked; refused while not everything is there yet, or something cannot be read.
+    /// What a tenant can be asked; refused while not everything is there yet, or something cannot be read that any
+    /// question may be about.
     pub fn querier(&self, tenant: &TenantId) -> Result<Arc<dyn Querier>, QueryError> {
         let readiness = self.readiness();
         if let Kind::Replica(replica) = &self.0
@@ -143,13 +144,13 @@ impl Storage {
             replica.complete()?;
         }
         match readiness {
-            Readiness::Ready | Readiness::Closing | Readiness::Lagging => {
-                let store: Arc<dyn Readable> = match &self.0 {
-                    Kind::Alone(alone) => Arc::<engine::Engine>::clone(&alone.engine),
-                    Kind::Replica(replica) => replica.readable(),
-                };
-                Ok(Arc::new(select::TenantQuerier::new(store, tenant.clone())))
-            }
+            Readiness::Ready | Readiness::Closing | Readiness::Lagging => match &self.0 {
+                Kind::Alone(alone) => {
+                    let store: Arc<dyn Readable> = Arc::<engine::Engine>::clone(&alone.engine);
+                    Ok(Arc::new(select::TenantQuerier::new(store, tenant.clone())))
+                }
+                Kind::Replica(replica) => Ok(Arc::new(replica.querier(tenant))),
+            },
             Readiness::Replaying { done_bytes, total_bytes } => Err(QueryError::Unavailable(format!(
                 "the log is being replayed: {done_bytes} of {total_bytes} bytes done"
             ))),

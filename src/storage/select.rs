@@ -245,7 +245,7 @@ impl TenantQuerier {
         }
     }
 
-    fn within_retention(&self, range: TimeRange) -> TimeRange {
+    pub(super) fn within_retention(&self, range: TimeRange) -> TimeRange {
         let retention = self.store.retention();
         TimeRange::new(range.start_ms.max(retention.oldest_ms()), range.end_ms)
     }

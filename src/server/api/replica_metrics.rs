@@ -117,7 +117,7 @@ fn of_logs(figures: &ReplicaFigures) -> Vec<MetricFamily> {
         ),
         gauge(
             "onggi_replica_quarantined_segments",
-            "Segments that cannot be read: no question is answered without them.",
+            "Segments that cannot be read: questions that they may be about are refused.",
             status.quarantined.len() as f64,
         ),
         gauge(

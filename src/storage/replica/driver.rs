@@ -13,6 +13,7 @@ mod complaints;
 mod tests;
 mod thread;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -29,6 +30,7 @@ use tracing::{error, warn};
 
 use crate::clock::{Clock, boot_ms};
 use crate::encoding::log_file::LogId;
+use crate::model::TimeRange;
 use crate::replication::bucket::{Answer, BucketError};
 use crate::replication::build::{Build, NewBlock};
 use crate::replication::fresh_ids::FreshIds;
@@ -45,6 +47,7 @@ use crate::replication::tombstone::Selection;
 use crate::replication::view::View;
 use crate::storage::bucket::BucketClient;
 use crate::storage::random_u128;
+use crate::storage::replica::quarantine::Quarantined;
 use asks::Asks;
 use builds::Builds;
 use thread::Thread;
@@ -101,6 +104,8 @@ pub struct Setup<S> {
     pub options: Options,
     /// What the local store has kept, see [`Replica::start`].
     pub restored: Restored,
+    /// Of what times the segments are that start quarantined, as far as that is known.
+    pub times: BTreeMap<SegmentId, TimeRange>,
     pub store: S,
     pub builder: Arc<dyn Builder>,
     pub bucket: BucketClient,
@@ -146,8 +151,9 @@ pub struct Status {
     pub applied_through_ms: Option<i64>,
     /// The bucket as it was last read.
     pub view: Option<Arc<View>>,
-    /// Segments that cannot be read: answers are not complete without them.
-    pub quarantined: Arc<[SegmentId]>,
+    /// Segments that cannot be read: answers that they may be about are not complete. One is here before a read is
+    /// answered that did not wait for it.
+    pub quarantined: Arc<[Quarantined]>,
     /// Segments that are known and not accounted for.
     pub outstanding: usize,
     /// For how long something that another replica wrote has been missing here.
@@ -237,7 +243,7 @@ impl<W: Send + 'static> Drop for Handles<W> {
 impl<W: Send + 'static> Driver<W> {
     /// Starts a replica: a new log, and threads that run it.
     pub fn start<S: LocalStore<Write = W>>(setup: Setup<S>) -> Result<Self, StartError> {
-        let Setup { options, restored, store, builder, bucket, clock, runtime, on_hint } = setup;
+        let Setup { options, restored, times, store, builder, bucket, clock, runtime, on_hint } = setup;
         // Who only looks does nothing that the times protect.
         if let Some(flaw) = options.timing.flaw().filter(|_| !options.observes) {
             return Err(StartError::Timing(flaw));
@@ -246,13 +252,12 @@ impl<W: Send + 'static> Driver<W> {
         let writes_waiting = Arc::new(AtomicUsize::new(0));
         let moment = Moment { boot_ms: boot_ms(), wall_ms: clock.now_ms() };
         let core = Replica::start(options, fresh_ids(), moment, restored);
-        let status = Arc::new(ArcSwap::from_pointee(Status::of(&core)));
         let builds = Builds::start(builder, commands.clone())?;
         let asks = Asks::new(bucket, runtime, commands.clone());
-        let thread = Thread::new(core, store, clock, asks, builds, on_hint, Arc::clone(&writes_waiting));
-        let notices = Arc::clone(&thread.notices);
-        let published = Arc::clone(&status);
-        let run = move || thread.run(&received, &published);
+        let mut thread = Thread::new(core, store, clock, asks, builds, on_hint, Arc::clone(&writes_waiting));
+        thread.times = times;
+        let (notices, status) = (Arc::clone(&thread.notices), Arc::clone(&thread.published));
+        let run = move || thread.run(&received);
         std::thread::Builder::new().name("onggi-replica".to_owned()).spawn(run)?;
         Ok(Self(Arc::new(Handles { commands, writes_waiting, status, notices })))
     }
@@ -293,6 +298,11 @@ impl<W: Send + 'static> Driver<W> {
     /// As it was after the last turn. Does not wait.
     pub fn status(&self) -> Arc<Status> {
         self.0.status.load_full()
+    }
+
+    /// The same for whoever looks again and again, and must not keep the replica up by that.
+    pub fn watch(&self) -> Arc<ArcSwap<Status>> {
+        Arc::clone(&self.0.status)
     }
 
     /// Refuses writes, sends what is open, tells the other replicas, and ends. An error says that there are requests
@@ -337,14 +347,19 @@ impl<W: Send + 'static> Driver<W> {
 }
 
 impl Status {
-    fn of(core: &Replica) -> Self {
+    /// `times` are those of quarantined segments, as far as they are known.
+    fn of(core: &Replica, times: &BTreeMap<SegmentId, TimeRange>) -> Self {
+        let quarantined = |segment: &SegmentId| {
+            let segment = *segment;
+            Quarantined { segment, times: times.get(&segment).copied() }
+        };
         Self {
             readiness: core.readiness(),
             ended: None,
             log: core.log(),
             applied_through_ms: core.applied_through_ms(),
             view: core.view().cloned(),
-            quarantined: core.quarantined().iter().copied().collect(),
+            quarantined: core.quarantined().iter().map(quarantined).collect(),
             outstanding: core.outstanding(),
             lag_ms: core.lag_ms(),
             bucket_away_since_ms: core.bucket_away_since_ms(),

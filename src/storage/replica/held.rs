@@ -22,6 +22,7 @@ use crate::replication::segment::{self, PartitionFrame};
 use crate::replication::segment_set::SegmentSet;
 
 use super::partition::PARTITIONS;
+use super::poison::Poison;
 
 /// No segment of ours is larger: what is longer is not read.
 const SEGMENT_BYTES_MAX: u64 = 256 << 20;
@@ -79,10 +80,15 @@ impl Held {
         self.memory_bytes.load(Ordering::Relaxed)
     }
 
-    /// Gives every whole segment of the folder to `each`; what is not whole is removed.
-    pub fn load(&self, mut each: impl FnMut(Found)) -> std::io::Result<()> {
+    /// Gives every whole segment of the folder to `each`, but for those that are passed over, whose files stay as they
+    /// are; what is not whole is removed.
+    pub fn load(&self, passed_over: &SegmentSet, mut each: impl FnMut(Found)) -> std::io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if Poison::owns(name) || parse_name(name).is_some_and(|id| passed_over.contains(id)) {
+                continue;
+            }
             match read(&path) {
                 Ok((id, object, frames)) => {
                     self.note(id, &object, &frames, None);
@@ -303,13 +309,19 @@ mod tests {
         fs::write(held.path(id(4)), &torn[..torn.len() / 2]).expect("written");
         let held = Held::open(folder.path()).expect("opened");
         let mut found = Vec::new();
-        held.load(|(id, _, frames)| found.push((id, frames.len()))).expect("loaded");
+        let none = SegmentSet::default();
+        held.load(&none, |(id, _, frames)| found.push((id, frames.len()))).expect("loaded");
         found.sort_unstable();
         assert_eq!(found, [(id(2), 2), (id(3), 2)]);
         assert_eq!(held.all(), set(2..=3));
         let bytes = [2, 3].map(|sequence| object(sequence).0.len() as u64).iter().sum();
         assert_eq!(held.figures(), HeldFigures { segments: 2, bytes, memory_bytes: 0 });
         assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2);
+
+        let held = Held::open(folder.path()).expect("opened");
+        held.load(&set(3..=3), |(found, ..)| assert_eq!(found, id(2))).expect("loaded");
+        assert_eq!(held.all(), set(2..=2));
+        assert_eq!(fs::read_dir(folder.path()).expect("listed").count(), 2, "what is passed over stays");
     }
 
     #[test]

@@ -34,6 +34,7 @@ use super::driver::LocalStore;
 use super::frames::Frames;
 use super::open_batch::{Frozen, OpenBatch, Prepared, Resolved};
 use super::partition::PARTITIONS;
+use super::poison::Poison;
 use super::selection::Selected;
 
 /// The number of the epoch that is open first.
@@ -81,11 +82,13 @@ pub struct Local {
     blocks: Blocks,
     bucket: Arc<BucketView>,
     deletions: BTreeMap<TombstoneId, Deletion>,
+    poison: Poison,
 }
 
 impl Local {
-    /// Enters what the local folder holds.
-    pub fn start(shared: Arc<Shared>, blocks: Blocks) -> std::io::Result<(Self, Restored)> {
+    /// Enters what the local folder holds, but for what is poison.
+    pub fn start(shared: Arc<Shared>, blocks: Blocks, poison: Poison) -> std::io::Result<(Self, Restored)> {
+        let quarantined = poison.quarantined();
         let mut local = Self {
             open: OpenBatch::default(),
             frozen: BTreeMap::new(),
@@ -93,13 +96,19 @@ impl Local {
             blocks,
             bucket: Arc::default(),
             deletions: BTreeMap::new(),
+            poison,
             shared: Arc::clone(&shared),
         };
         let mut unreadable = Vec::new();
-        shared.held.load(|(id, _, frames)| {
-            if let Err(why) = local.enter(id, &frames) {
-                warn!(segment = %id, why, "held segment cannot be decoded: it is fetched again");
-                unreadable.push(id);
+        shared.held.load(&quarantined, |(id, _, frames)| {
+            local.poison.begin(id, &frames);
+            match local.enter(id, &frames) {
+                Ok(()) => local.poison.done(id),
+                Err(why) => {
+                    warn!(segment = %id, why, "held segment cannot be decoded: it is fetched again");
+                    local.poison.rest();
+                    unreadable.push(id);
+                }
             }
         })?;
         let unreadable: SegmentSet = unreadable.into_iter().collect();
@@ -110,7 +119,7 @@ impl Local {
         local.publish();
         shared.head.cover_regardless(shared.head_bytes());
         let held = vec![all.clone(); usize::from(PARTITIONS)];
-        Ok((local, Restored { applied: all, held, ..Restored::default() }))
+        Ok((local, Restored { applied: all, held, quarantined }))
     }
 
     /// Whether a segment was written after the time that the bucket is shown of.
@@ -124,6 +133,17 @@ impl Local {
     fn enter(&mut self, id: SegmentId, frames: &[PartitionFrame]) -> Result<(), String> {
         let epoch = self.open_for(id);
         self.enter_into(&epoch, id, frames)
+    }
+
+    /// As [`Self::enter`], for one that may end this process.
+    fn enter_noted(&mut self, id: SegmentId, frames: &[PartitionFrame]) -> Result<(), String> {
+        self.poison.begin(id, frames);
+        let entered = self.enter(id, frames);
+        match &entered {
+            Ok(()) => self.poison.done(id),
+            Err(_) => self.poison.failed(id, frames),
+        }
+        entered
     }
 
     /// As [`Self::enter`], for one that this process wrote.
@@ -327,12 +347,13 @@ impl LocalStore for Local {
                 self.enter_own(segment, &resolved);
                 Ok(())
             }
-            None => self.enter(segment, &frames),
+            None => self.enter_noted(segment, &frames),
         };
         self.note_unsent();
         self.shared.head.cover_regardless(self.shared.head_bytes());
         if let Err(why) = entered {
-            // Its checksums are right: whoever wrote it meant something that this version does not know.
+            // Its checksums are right: whoever wrote it meant something that this version does not know. After a few
+            // starts it is poison.
             error!(%segment, why, "segment cannot be decoded");
             self.shared.fail(format!("segment {segment} cannot be decoded: {why}; use a newer build"));
         }
@@ -366,6 +387,7 @@ impl LocalStore for Local {
 
     fn view_changed(&mut self, view: &Arc<BucketView>) {
         self.bucket = Arc::clone(view);
+        self.poison.forget(|| view.fold.covered());
         let news = self.compile_deletions();
         self.make_again(&news);
         self.publish();

@@ -5,7 +5,8 @@
 //! when, and why nothing is lost, is [`crate::replication`]'s; this is what that core calls *the storage*.
 //!
 //! - a write: `partition` splits it, `open_batch` encodes the next segment
-//! - a segment: `held` keeps it, `frames` puts its samples into an epoch, `pins` those of our own writes
+//! - a segment: `held` keeps it, `frames` puts its samples into an epoch, `pins` those of our own writes; where it cannot
+//!   be applied, `quarantine` says what is refused and `whole` refuses it; `poison` finds out which one kills
 //! - a block: [`build`] makes it, `blocks` shows it as a part, `pieces` what the local disk keeps of it
 //! - a deletion: [`selection`] its bytes
 //! - a folder: `folder` whose it is, [`adoption`] what a store that stood alone has left in it, [`pull`] one that is
@@ -27,12 +28,15 @@ mod open_batch;
 pub mod partition;
 mod pieces;
 mod pins;
+mod poison;
 pub mod pull;
+mod quarantine;
 pub mod selection;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,7 +56,7 @@ use crate::querier::QueryError;
 use crate::replication::build::{Build, Filtered, NewBlock};
 use crate::replication::freshness::Peer;
 use crate::replication::maintenance::Limits;
-use crate::replication::names::{ObjectName, Partition, SegmentId};
+use crate::replication::names::{Partition, SegmentId};
 use crate::replication::reads::Consistency;
 use crate::replication::replica::{self, Readiness as CoreReadiness};
 use crate::replication::rules::Rules;
@@ -69,6 +73,7 @@ use super::merge::working_bytes;
 use super::options::{Readiness, SeriesLimit, StorageOptions, StorageStats};
 use super::readable::Readable;
 use super::retention::Retention;
+use super::select::TenantQuerier;
 use super::side_by_side::SideBySide;
 use super::view::View;
 
@@ -85,6 +90,9 @@ use open_batch::Prepared;
 use partition::PARTITIONS;
 use pieces::{Ahead, PieceFiles, Pieces};
 use pins::Pins;
+use poison::Poison;
+use quarantine::{Quarantined, refusal};
+use whole::Whole;
 
 pub use pieces::PieceFigures;
 
@@ -244,8 +252,10 @@ impl ReplicaStore {
         let (is_read_only, is_past) = (bucket.is_read_only(), past);
         let pages = Arc::clone(&cache);
         let reading = BlockReading { bucket: bucket.clone(), cache, pieces, runtime: runtime.clone() };
-        let (local, restored) =
-            Local::start(Arc::clone(&shared), Blocks::new(reading, ahead)).map_err(io("read", &folder))?;
+        let poison = Poison::open(&folder);
+        let times = poison.times();
+        let (local, restored) = Local::start(Arc::clone(&shared), Blocks::new(reading, ahead), poison)
+            .map_err(io("read", &folder))?;
         let token: Arc<str> = token.into();
         let core = replica::Options {
             name,
@@ -272,6 +282,7 @@ impl ReplicaStore {
         let setup = Setup {
             options: core,
             restored,
+            times,
             store: local,
             builder,
             bucket: bucket.clone(),
@@ -380,10 +391,8 @@ impl ReplicaStore {
             // All of the past is here.
             _ if self.is_past => Ok(()),
             consistency => {
-                // What cannot be read does not come by waiting.
-                if let Some(why) = self.unreadable() {
-                    return Err(AppendError::Unavailable(why));
-                }
+                // What cannot be read does not come by waiting. Where its times are known, questions are told.
+                self.complete().map_err(|why| AppendError::Unavailable(why.to_string()))?;
                 let read = self.driver.read(consistency).await;
                 read.map(|_| ()).map_err(|refused| AppendError::Unavailable(refused.to_string()))
             }
@@ -428,25 +437,19 @@ impl ReplicaStore {
         Staleness::of(&self.status())
     }
 
-    /// Which segments cannot be read, and what to do about them; `None` where there is none. Of what times their
-    /// samples are is not known either: no answer is complete without them.
-    pub fn unreadable(&self) -> Option<String> {
+    /// An error where no question can be answered with everything that was acknowledged: a segment cannot be read,
+    /// and of what times it is nobody knows.
+    pub fn complete(&self) -> Result<(), QueryError> {
         let status = self.status();
-        let first = status.quarantined.first()?;
-        let object = ObjectName::Segment(*first);
-        let others = match status.quarantined.len() - 1 {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        Some(format!(
-            "{object}{others} of the bucket cannot be read (the log says why), and without it no answer is complete: \
-             put the object back as it was written, or give it up by onggi bucket accept-loss {first}"
-        ))
+        let is_of_any_time = |quarantined: &&Quarantined| quarantined.times.is_none();
+        let why = refusal(status.quarantined.iter().filter(is_of_any_time));
+        why.map_or(Ok(()), |why| Err(QueryError::Unavailable(why)))
     }
 
-    /// An error where questions cannot be answered with everything that was acknowledged.
-    pub fn complete(&self) -> Result<(), QueryError> {
-        self.unreadable().map_or(Ok(()), |why| Err(QueryError::Unavailable(why)))
+    /// What a tenant can be asked. Questions that a segment may be about which cannot be read are refused.
+    pub fn querier(&self, tenant: &TenantId) -> Whole {
+        let inner = TenantQuerier::new(self.readable(), tenant.clone());
+        Whole { inner, status: self.driver.watch() }
     }
 
     /// What was written before this, by its writers' clocks, is visible here; `None` where that is not known.

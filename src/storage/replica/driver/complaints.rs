@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use tracing::{error, warn};
 
 use super::Counters;
+use crate::model::TimeRange;
 use crate::replication::names::{ObjectName, SegmentId};
 use crate::replication::replica::Namesake;
 use crate::replication::script::JobError;
+use crate::storage::replica::quarantine::span;
 
 const PERIOD_MS: u64 = 60_000;
 
@@ -27,12 +29,19 @@ impl Complaints {
         }
     }
 
-    /// A segment cannot be read.
-    pub fn quarantined(&mut self, now_ms: u64, counters: &mut Counters, segment: SegmentId, why: &str) {
+    /// A segment cannot be read; `times` are those of its samples, where it still says so.
+    pub fn quarantined(
+        &mut self,
+        now_ms: u64,
+        counters: &mut Counters,
+        segment: SegmentId,
+        times: Option<TimeRange>,
+        why: &str,
+    ) {
         counters.quarantines += 1;
         if let Some(unsaid) = self.is_due(now_ms, "quarantine") {
-            let object = ObjectName::Segment(segment);
-            error!(%object, why, unsaid, "a segment of the log cannot be read, answers are not complete");
+            let (object, about) = (ObjectName::Segment(segment), span(times));
+            error!(%object, why, %about, unsaid, "a segment of the log cannot be read, questions are refused");
         }
     }
 

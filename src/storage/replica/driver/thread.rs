@@ -4,7 +4,7 @@
 //! store are done before the next one is looked at: a segment that is frozen has exactly the writes that the core
 //! counted in. Requests to the bucket are sent and the status is published at the end of a turn.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
@@ -20,6 +21,7 @@ use super::builds::Builds;
 use super::complaints::Complaints;
 use super::{CLOSED, Command, Counters, LocalStore, Notices, OnHint, Refused, Status, drawn_now, panic_text};
 use crate::clock::{Clock, boot_ms};
+use crate::model::TimeRange;
 use crate::replication::names::SegmentId;
 use crate::replication::reads::Consistency;
 use crate::replication::replica::figures::Figures;
@@ -27,6 +29,7 @@ use crate::replication::replica::{Action, Event, Readiness, Replica};
 use crate::replication::timing::Moment;
 use crate::replication::view::View;
 use crate::replication::writer::RequestId;
+use crate::storage::replica::quarantine::times_of;
 
 /// Commands of one turn: then what they led to goes out.
 const TURN_COMMANDS_MAX: usize = 1024;
@@ -62,6 +65,9 @@ pub struct Thread<S: LocalStore> {
     on_hint: OnHint,
     /// Set when somebody has something to say.
     pub notices: Arc<OnceLock<Notices>>,
+    pub published: Arc<ArcSwap<Status>>,
+    /// Of quarantined segments, as far as they are known.
+    pub times: BTreeMap<SegmentId, TimeRange>,
     writes_waiting: Arc<AtomicUsize>,
     waiting: HashMap<RequestId, Waiting>,
     closers: Vec<oneshot::Sender<()>>,
@@ -87,6 +93,7 @@ impl<S: LocalStore> Thread<S> {
         on_hint: OnHint,
         writes_waiting: Arc<AtomicUsize>,
     ) -> Self {
+        let published = Arc::new(ArcSwap::from_pointee(Status::of(&core, &BTreeMap::new())));
         Self {
             core,
             store,
@@ -95,6 +102,8 @@ impl<S: LocalStore> Thread<S> {
             builds,
             on_hint,
             notices: Arc::default(),
+            published,
+            times: BTreeMap::new(),
             writes_waiting,
             waiting: HashMap::new(),
             closers: Vec::new(),
@@ -111,17 +120,17 @@ impl<S: LocalStore> Thread<S> {
 
     /// Runs until it is closed, nobody is there any more, or it panics. Whoever waits then is told so by the
     /// end of his channel, and finds the reason in the status.
-    pub fn run(mut self, commands: &Receiver<Command<S::Write>>, published: &ArcSwap<Status>) {
-        let ended = match catch_unwind(AssertUnwindSafe(|| self.turns(commands, published))) {
+    pub fn run(mut self, commands: &Receiver<Command<S::Write>>) {
+        let ended = match catch_unwind(AssertUnwindSafe(|| self.turns(commands))) {
             Ok(Turn::Closed) => CLOSED.to_owned(),
             Ok(Turn::Failed) => self.failed.take().unwrap_or_default(),
             Ok(Turn::GoOn | Turn::Deserted) => "the replica was given up".to_owned(),
             Err(panic) => format!("the replica has failed: {}", panic_text(&*panic)),
         };
         info!(reason = ended, "the replica's thread ends");
-        let last = published.load_full();
+        let last = self.published.load_full();
         let readiness = Readiness::Closing;
-        published.store(Arc::new(Status { readiness, ended: Some(ended), ..Status::clone(&last) }));
+        self.published.store(Arc::new(Status { readiness, ended: Some(ended), ..Status::clone(&last) }));
         if self.closed {
             for closer in self.closers.drain(..) {
                 // Whoever closed may have lost patience.
@@ -130,7 +139,7 @@ impl<S: LocalStore> Thread<S> {
         }
     }
 
-    fn turns(&mut self, commands: &Receiver<Command<S::Write>>, published: &ArcSwap<Status>) -> Turn {
+    fn turns(&mut self, commands: &Receiver<Command<S::Write>>) -> Turn {
         self.handle(Event::Tick);
         loop {
             if self.failed.is_some() {
@@ -140,7 +149,7 @@ impl<S: LocalStore> Thread<S> {
             if let Some(namesake) = self.core.namesake() {
                 self.complaints.namesake(boot_ms(), namesake);
             }
-            published.store(Arc::new(self.status()));
+            self.publish();
             if self.closed {
                 return Turn::Closed;
             }
@@ -332,9 +341,7 @@ impl<S: LocalStore> Thread<S> {
             Action::Refuse { request, why } => {
                 self.refuse_waiting(request, Refused::Unavailable(why));
             }
-            Action::Quarantine { segment, why, .. } => {
-                self.complaints.quarantined(boot_ms(), &mut self.counters, segment, &why);
-            }
+            Action::Quarantine { segment, why, object } => self.quarantine(segment, &why, &object),
             Action::GaveUp { job, why } => {
                 self.complaints.gave_up(boot_ms(), job, &why);
             }
@@ -347,8 +354,26 @@ impl<S: LocalStore> Thread<S> {
         }
     }
 
+    /// Says at once which questions are refused from here on: a read may be answered next that does not wait for the
+    /// segment.
+    fn quarantine(&mut self, segment: SegmentId, why: &str, object: &Bytes) {
+        let times = times_of(segment, object);
+        if let Some(times) = times {
+            self.times.insert(segment, times);
+        }
+        self.complaints.quarantined(boot_ms(), &mut self.counters, segment, times, why);
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let status = self.status();
+        self.published.store(Arc::new(status));
+    }
+
     fn status(&mut self) -> Status {
         let now_ms = boot_ms();
+        let quarantined = self.core.quarantined();
+        self.times.retain(|segment, _| quarantined.contains(segment));
         if now_ms >= self.figures_due_ms {
             self.figures_due_ms = now_ms + FIGURES_EVERY_MS;
             self.figures = Arc::new(self.core.figures());
@@ -359,7 +384,7 @@ impl<S: LocalStore> Thread<S> {
             asks_waiting: self.asks.waiting(),
             counters: self.counters.clone(),
             figures: Arc::clone(&self.figures),
-            ..Status::of(&self.core)
+            ..Status::of(&self.core, &self.times)
         }
     }
 }

@@ -266,6 +266,7 @@ impl Process {
         let setup = Setup {
             options,
             restored,
+            times: BTreeMap::new(),
             store: Toy { open: Samples::new(), shared: Arc::clone(&shared) },
             builder: Arc::new(ToyBuilder(Arc::clone(&shared))),
             bucket: bucket.clone(),
