@@ -172,12 +172,16 @@ fn a_segment_that_cannot_be_read_is_given_up_and_the_others_are_answered() {
     assert!(verified.out.contains(lost) && verified.out.contains("accept-loss"), "{verified:?}");
 
     server.spawn_again();
-    let is_waiting = || {
-        let answer = server.client().get("/-/ready");
-        let quarantined = server.log().contains("cannot be read, answers are not complete");
-        answer.is_ok_and(|answer| answer.status == 503) && quarantined
-    };
-    assert!(eventually(CUT_WITHIN, is_waiting), "{}", server.log_tail());
+    if let Err(problem) = server.wait_ready() {
+        panic!("no start waits for it: {problem}\n{}", server.log_tail());
+    }
+    let said = "a segment of the log cannot be read, questions are refused";
+    assert!(server.log().contains(said), "{}", server.log_tail());
+    let question = "count(count_over_time(looked_at[10m]))";
+    let refused = server.client().ask(question, now_ms()).unwrap();
+    assert!(refused.status == 503 && refused.text().contains(lost), "{}", refused.text());
+    let before = server.client().ask(question, now_ms() - 3_600_000).unwrap();
+    assert_eq!(before.status, 200, "it is not about that time: {}", before.text());
 
     let dry = bucket.run("accept-loss", &["--dry-run", lost]);
     assert_eq!(dry.status, Some(0), "{dry:?}");
@@ -190,11 +194,10 @@ fn a_segment_that_cannot_be_read_is_given_up_and_the_others_are_answered() {
     let given_up = bucket.run("accept-loss", &["--bucket.cut-interval=1ms", lost]);
     assert_eq!(given_up.status, Some(0), "{given_up:?}");
 
-    if let Err(problem) = server.wait_ready() {
-        panic!("{problem}\n{}", server.log_tail());
-    }
     let client = server.client().with_header("X-Read-Consistency", "strong");
-    let answered = client.query("count(count_over_time(looked_at[10m]))", now_ms()).unwrap();
+    let answers = || client.ask(question, now_ms()).is_ok_and(|answer| answer.status == 200);
+    assert!(eventually(CUT_WITHIN, answers), "{}", server.log_tail());
+    let answered = client.query(question, now_ms()).unwrap();
     let [answered] = &answered[..] else { panic!("{answered:?}") };
     assert_eq!(answered.samples[0].1, SERIES as f64, "the other segment has all series");
     let verified = bucket.run("verify", &[]);

@@ -92,7 +92,7 @@ fn a_damaged_segment_is_a_503_where_it_is_missing_and_never_a_part_of_an_answer(
     let directory = tempfile::tempdir().unwrap();
     let folder = FolderBucket::new(directory.path());
     // No cut: who has the segment must not come to the help of who has not.
-    let row = Row::start(directory.path(), folder.bucket(), &[FLUSH, "--bucket.cut-interval=1h"]);
+    let mut row = Row::start(directory.path(), folder.bucket(), &[FLUSH, "--bucket.cut-interval=1h"]);
     let mut oracle = Oracle::default();
     let start_ms = now_ms() - 3_600_000;
     write(&row.client(0), Protocol::V2, &mut oracle, &batch(start_ms, 0));
@@ -116,7 +116,19 @@ fn a_damaged_segment_is_a_503_where_it_is_missing_and_never_a_part_of_an_answer(
     }
     let ready = row.client(2).get("/-/ready").unwrap();
     assert_eq!(ready.status, 200, "others may lack it, too: {}", ready.text());
-    assert_eq!(row.strong(2).ask("agreed", now_ms()).unwrap().status, 503);
+    let strong = |question: &str| row.strong(2).ask(question, now_ms()).unwrap().status;
+    assert_eq!(strong("agreed[2h]"), 503);
+    let of_today = || strong("agreed") == 200;
+    assert!(eventually(NOTICED_WITHIN, of_today), "the segment is an hour old, and says so");
+
+    // Whoever starts over it has the same trouble, and no other.
+    row.servers[2].kill();
+    row.servers[2].wipe();
+    row.servers[2].spawn_again();
+    row.wait_ready(2);
+    assert!(refused(&row.client(2), "agreed").contains(&key_of(&position)));
+    write(&row.client(2), Protocol::V2, &mut oracle, &batch(now_ms() - 60_000, 2));
+    assert_eq!(row.client(2).ask("agreed", now_ms()).unwrap().status, 200);
 
     fs::write(&segment, whole).unwrap();
     row.verify(&oracle, "agreed");

@@ -228,6 +228,7 @@ async fn no_question_is_answered_without_a_segment_that_cannot_be_read() {
     let (_, bucket) = bucket();
     let server = TestServer::on_bucket("one", &bucket, HOUR_MS).await;
     assert_eq!(server.write_load("a").await.status, 204);
+    // Nothing of it says of what times it is.
     let name = ObjectName::Segment(SegmentId { log: LogId([7; 16]), sequence: 3 });
     let damaged = Request::Put { name: name.clone(), bytes: Bytes::from_static(b"no segment") };
 
@@ -247,17 +248,67 @@ async fn no_question_is_answered_without_a_segment_that_cannot_be_read() {
     assert_eq!(server.write_load("b").await.status, 204);
     let strong = server.ask("GET", ASKING[0], &[("x-read-consistency", "strong")], Vec::new()).await;
     assert!(strong.status == 503 && strong.text().contains(&name.to_string()), "{}", strong.text());
-    let late = TestServer::starting_on_bucket("late", &bucket, HOUR_MS);
-    eventually("it says what it waits for", async || {
-        let said = late.get("/-/ready").await;
-        (said.status == 503 && said.text().contains(&name.to_string())).then_some(())
-    })
-    .await;
+    let late = TestServer::on_bucket("late", &bucket, HOUR_MS).await;
+    assert_eq!(late.get(ASKING[0]).await.status, 503, "it is ready, and refuses the same questions");
+    assert_eq!(late.write_load("c").await.status, 204);
 
     assert_eq!(bucket.perform(Request::Delete { name }).await, Ok(Answer::Done));
 
     eventually("answers", async || (server.get(ASKING[0]).await.status == 200).then_some(())).await;
     assert_eq!(server.metric("onggi_replica_quarantined_segments").await, Some(0.0));
+}
+
+#[tokio::test]
+async fn what_a_damaged_segment_is_not_about_is_answered_by_whoever_starts_over_it() {
+    let (_, bucket) = bucket();
+    let writer = TestServer::on_bucket("writer", &bucket, HOUR_MS).await;
+    let written = writer.write_load("a").await;
+    let position = written.header("x-onggi-position").and_then(SegmentId::parse).expect("it is in the log");
+    drop(writer); // with all that it held
+    let name = ObjectName::Segment(position);
+    let Ok(Answer::Object(object)) = bucket.perform(Request::Get { name: name.clone() }).await else {
+        panic!("it is there")
+    };
+    let mut damaged = object.to_vec();
+    damaged[90] ^= 1;
+    let put = Request::Put { name: name.clone(), bytes: damaged.into() };
+    assert_eq!(bucket.perform(put).await, Ok(Answer::Done));
+
+    let server = TestServer::on_bucket("late", &bucket, HOUR_MS).await;
+
+    assert_eq!(server.metric("onggi_replica_quarantined_segments").await, Some(1.0));
+    for path in ASKING {
+        let refused = server.get(path).await;
+        assert_eq!(refused.status, 503, "{path}");
+        assert!(refused.text().contains(&name.to_string()), "{path}: {}", refused.text());
+    }
+    let before = "start=1699980000&end=1699990000";
+    for path in [
+        "/api/v1/query?query=load&time=1699990000",
+        &format!("/api/v1/query_range?query=load&{before}&step=60"),
+        &format!("/api/v1/series?match[]=load&{before}"),
+        &format!("/api/v1/labels?{before}"),
+        &format!("/api/v1/label/job/values?{before}"),
+        &format!("/api/v1/query_exemplars?query=load&{before}"),
+        "/api/v1/metadata",
+    ] {
+        let answered = server.get(path).await;
+        assert_eq!(answered.status, 200, "{path}: {}", answered.text());
+    }
+    eventually("a strong read", async || {
+        let strong = [("x-read-consistency", "strong")];
+        let path = "/api/v1/query?query=load&time=1699990000";
+        (server.ask("GET", path, &strong, Vec::new()).await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(server.write_load("b").await.status, 204);
+    assert_eq!(server.get("/-/ready").await.status, 200);
+
+    assert_eq!(bucket.perform(Request::Put { name, bytes: object }).await, Ok(Answer::Done));
+
+    eventually("answers", async || (server.get(ASKING[0]).await.status == 200).then_some(())).await;
+    let all = server.get(ASKING[0]).await.json();
+    assert_eq!(all["data"]["result"].as_array().map(Vec::len), Some(2), "{all}");
 }
 
 #[tokio::test]
