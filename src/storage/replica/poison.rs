@@ -278,7 +278,7 @@ mod tests {
 
         for start in 0..2 {
             let poison = Poison::open(folder.path());
-            assert_eq!(poison.quarantined(), [id(1)].into_iter().collect(), "start {start}");
+            assert_eq!(poison.quarantined(), SegmentSet::from_iter([id(1)]), "start {start}");
             assert_eq!(poison.times(), BTreeMap::from([(id(1), TimeRange::ALL)]));
         }
         fs::remove_file(folder.path().join(LIST)).expect("it is there");

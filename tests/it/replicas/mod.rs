@@ -35,8 +35,10 @@
 //! | a listing breaks off | simulation `CompleteListing`; driver `faulty_bucket`; `storage::bucket` (pages) |
 //! | a listing is stale | simulation (`list_lags`); the probe refuses such a store by name |
 //! | no conditional write | `storage::bucket` (`EverybodyCreates`, `NobodyMayCreate`); Garage ignores it (`make garage-test`) |
-//! | a damaged segment | `failures::a_damaged_segment_is_a_503…`; `reader` `a_damaged_segment_is_read_again…`; simulation `DamagedIsNotApplied` |
+//! | a damaged segment | `failures::a_damaged_segment_is_a_503…`; `reader` `a_damaged_segment_is_read_again…`; `server::api::tests::replica` `what_a_damaged_segment_is_not_about…`; simulation `DamagedIsNotApplied` |
+//! | a start, a strong read, a lag over a damaged segment | the same, and `storage::replica::tests` `a_damaged_segment_that_says_of_what_times…`; `freshness` `what_is_quarantined…`; `reads` `nobody_waits_for_what_is_quarantined…` |
 //! | a segment that makes no sense | `storage::replica::tests` `a_segment_that_makes_no_sense…`; `make fuzz` for the decoders |
+//! | a segment that kills who applies it | `storage::replica::tests` `a_segment_during_which_the_process_has_ended…`; `poison`; `reader` `what_starts_quarantined…` |
 //! | a human or a lifecycle rule deletes | `failures::a_block_that_somebody_removed…`; `by_hand` `…stops_all_collecting`; simulation `BlocksVerified` |
 //! | a store that is not read-after-write | `storage::bucket` (`ListsLate`, `ReadsOld`, `ForgetsWrites`): refused by name |
 
