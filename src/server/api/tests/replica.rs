@@ -18,7 +18,7 @@ const HOUR_MS: u64 = 3_600_000;
 /// Every answer that is made of samples.
 const ASKING: [&str; 6] = [
     "/api/v1/query?query=load",
-    "/api/v1/query_range?query=load&start=1699999000&end=1700000000&step=60",
+    "/api/v1/query_range?query=load&start=1699999000&end=1700000000&step=50",
     "/api/v1/series?match[]=load",
     "/api/v1/labels",
     "/api/v1/label/job/values",
