@@ -7,7 +7,7 @@
 //! be read; what single series are worth is judged by [`validate`](mod@super::validate).
 //!
 //! - headers: `negotiate`
-//! - bytes: `snappy`, `wire`
+//! - bytes: `snappy`, `spare`, `wire`
 //! - messages: `v1`, `v2`, `v2_metadata`, `histogram`
 //! - the batch under construction and what it may cost: `columns`
 
@@ -17,6 +17,7 @@ mod error;
 mod histogram;
 mod negotiate;
 mod snappy;
+mod spare;
 mod v1;
 mod v2;
 mod v2_metadata;

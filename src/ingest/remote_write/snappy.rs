@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use snap::raw::{Decoder, decompress_len};
 
-use super::DecodeError;
+use super::{DecodeError, spare};
 
 /// The densest element of the format: three bytes that copy 64.
 const COPY_BYTES: usize = 3;
@@ -32,10 +32,10 @@ pub fn decompress(body: &[u8], limit_bytes: usize) -> Result<Bytes, DecodeError>
     if declared_bytes > body.len().div_ceil(COPY_BYTES) * COPIED_BYTES_MAX {
         return Err(DecodeError::Implausible { declared_bytes, body_bytes: body.len() });
     }
-    let mut text = vec![0; declared_bytes];
-    let written = Decoder::new().decompress(body, &mut text).map_err(DecodeError::Snappy)?;
-    text.truncate(written);
-    Ok(text.into())
+    let mut buffer = spare::take(declared_bytes);
+    let text = &mut buffer[..declared_bytes];
+    let written = Decoder::new().decompress(body, text).map_err(DecodeError::Snappy)?;
+    Ok(spare::into_text(buffer, written))
 }
 
 #[cfg(test)]
