@@ -62,8 +62,7 @@ fn push(batch: &mut SeriesBatch, text: &mut Vec<u8>, labels: &Labels, sample: Fl
     batch.floats.push(sample);
     let at = batch.floats.len() as u32;
     let labels = first..batch.labels.len() as u32;
-    let series = BatchSeries { labels, floats: at - 1..at, histograms: 0..0, exemplars: 0..0, span: None };
-    batch.series.push(series);
+    batch.series.push(BatchSeries { labels, floats: at - 1..at, ..BatchSeries::default() });
 }
 
 fn encode(criterion: &mut Criterion) {

@@ -5,6 +5,10 @@
 //! name, whatever protocol they came by. Between the two, [`mod@ha_pairs`] leaves out what another sender
 //! of a pair brings. Storage gets what is left.
 //!
+//! Nearly all series came before, with the same bytes. Storage is asked first which of them it knows as
+//! judged good by the same limits, and of no pair: their labels are neither read nor judged again, and
+//! only their samples are looked at.
+//!
 //! - protocols: [`remote_write`]; the contracts as generated types: [`proto`]
 //! - files of history: [`prometheus_block`] and [`text`], read series by series and line by line
 //! - judgement: [`mod@ha_pairs`], [`mod@validate`]
@@ -22,5 +26,5 @@ pub mod validate;
 mod tests;
 
 pub use ha_pairs::HaPairs;
-pub use remote_write::{DecodeError, DecodeLimits, Protocol, decode, decode_within};
+pub use remote_write::{DecodeError, DecodeLimits, Protocol, decode, decode_unread, decode_within};
 pub use validate::{LabelLimits, ValidationRules, validate};

@@ -3,8 +3,13 @@
 //! Owns the column layout of a request: one text, label references into it, one column per kind
 //! of sample. No allocation per label or per series. Decoders fill it, `ingest::validate` makes it
 //! canonical and takes bad series out, storage reads it.
+//!
+//! A series that storage recognised by the bytes of its labels goes through without them: it has a
+//! number instead, and who needs its labels all the same asks whoever gave it ([`KnownSeries`]).
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -34,7 +39,7 @@ pub struct HistogramSample {
 }
 
 /// One series of a batch: ranges of the batch's columns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchSeries {
     pub labels: Range<u32>,
     pub floats: Range<u32>,
@@ -44,6 +49,26 @@ pub struct BatchSeries {
     /// in it: equal spans are equal labels, so that a reader may know a series by its span alone.
     /// Symbols have none: their numbers mean nothing outside of their request.
     pub span: Option<TextRef>,
+    /// Whether a label was taken off since, for a reason that must be looked at again whenever the
+    /// same labels come.
+    pub is_reduced: bool,
+    /// What the store calls the series, where it recognised it as one that was judged before: then its
+    /// labels may be missing here, and need not be judged again. See [`SeriesBatch::known_by`].
+    pub known: Option<u32>,
+}
+
+/// Limits on the labels of one series; `None` switches one off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LabelLimits {
+    pub labels_per_series: Option<usize>,
+    pub name_bytes: Option<usize>,
+    pub value_bytes: Option<usize>,
+}
+
+/// Who recognised series of a batch. As long as it lives, their numbers stand for them.
+pub trait KnownSeries: fmt::Debug + Send + Sync {
+    /// The labels of a series by its number.
+    fn labels(&self, known: u32) -> Labels;
 }
 
 /// What one request brings for one tenant.
@@ -59,6 +84,11 @@ pub struct SeriesBatch {
     pub exemplars: Vec<Exemplar>,
     /// Of metric families, not of series.
     pub metadata: Vec<Metadata>,
+    /// The limits that the labels were judged by. Says that whatever depends on labels is decided, of pairs
+    /// of senders too, so that the same labels need not be looked at again; set by whoever did all that.
+    pub judged_by: Option<LabelLimits>,
+    /// Who gave out the numbers of those series that have one ([`BatchSeries::known`]).
+    pub known_by: Option<Arc<dyn KnownSeries>>,
 }
 
 impl SeriesBatch {
@@ -72,6 +102,8 @@ impl SeriesBatch {
             histograms: Vec::new(),
             exemplars: Vec::new(),
             metadata: Vec::new(),
+            judged_by: None,
+            known_by: None,
         }
     }
 
@@ -88,7 +120,8 @@ impl SeriesBatch {
         &self.labels[range(&series.labels)]
     }
 
-    /// The series' labels as bytes, in the order they stand in the batch.
+    /// The series' labels as bytes, in the order they stand in the batch. Of a recognised series there
+    /// may be none: see [`Self::known_labels`].
     pub fn labels_of<'a>(
         &'a self,
         series: &BatchSeries,
@@ -96,6 +129,14 @@ impl SeriesBatch {
         self.labels[range(&series.labels)]
             .iter()
             .map(|label| (self.text_of(label.name), self.text_of(label.value)))
+    }
+
+    /// The labels of a series that was recognised, from whoever did; `None` where they stand in the
+    /// batch.
+    pub fn known_labels(&self, series: &BatchSeries) -> Option<Labels> {
+        let known = series.known?;
+        let by = self.known_by.as_ref().expect("who recognises series stays with the batch");
+        Some(by.labels(known))
     }
 
     pub fn floats_of(&self, series: &BatchSeries) -> &[FloatSample] {
@@ -152,7 +193,7 @@ impl SeriesBatch {
             floats: floats_start..self.floats.len() as u32,
             histograms: histograms_start..self.histograms.len() as u32,
             exemplars: exemplars_start..self.exemplars.len() as u32,
-            span: None,
+            ..BatchSeries::default()
         });
     }
 }

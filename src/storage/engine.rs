@@ -24,13 +24,14 @@ use super::log::{self, Log, LogError, LogFileEntry, LogOptions, Recovered};
 use super::merge::working_bytes;
 use super::options::{Readiness, SeriesLimit, StorageOptions, StorageStats, SyncLatency};
 use super::readable::Readable;
+use super::recognised::Recognised;
 use super::retention::Retention;
 use super::side_by_side::SideBySide;
 use super::view::{EpochInView, Hidden, Part, View};
 use crate::clock::Clock;
 use crate::error::ErrorKind;
 use crate::memory::MemoryBudget;
-use crate::model::series_batch::{RefusalReason, Refusals, Written};
+use crate::model::series_batch::{BatchSeries, LabelLimits, RefusalReason, Refusals, Written};
 use crate::model::{Matcher, SeriesBatch, TenantId, TimeRange};
 use crate::replication::names::SegmentId;
 
@@ -210,6 +211,20 @@ impl Engine {
         };
         engine.look_at_disk();
         Ok((Arc::new(engine), backlog))
+    }
+
+    /// Recognises series of a batch; see [`super::Storage::recognise`].
+    pub fn recognise(
+        self: &Arc<Self>,
+        batch: &mut SeriesBatch,
+        limits: &LabelLimits,
+        is_asked: impl Fn(&SeriesBatch, &BatchSeries) -> bool,
+    ) {
+        let held = self.active.read().hold();
+        let epoch = held.epoch().number;
+        if self.registry.recognise(batch, limits, epoch, is_asked) > 0 {
+            batch.known_by = Some(Arc::new(Recognised::new(Arc::clone(self), held)));
+        }
     }
 
     /// Stores a batch; see [`super::Storage::append`].

@@ -1,6 +1,7 @@
 //! Remembering: one durable log, a head in memory, sorted parts in RocksDB, one view of all.
 //!
-//! - the way in: [`engine`] append, seal · [`log`] durable by group commit · [`head`] visible
+//! - the way in: [`engine`] append, seal · [`recognised`] series that came before · [`log`] durable by group
+//!   commit · [`head`] visible
 //! - the way down: [`flush`] epochs → parts · [`merge`] parts → larger parts · [`part`] the run
 //!   format · [`local`] RocksDB and the catalogue · [`commit`] its changes · [`window`] [`cut`] times
 //!   of parts · [`retention`] · [`disk_room`]
@@ -35,6 +36,7 @@ mod merge;
 mod options;
 mod part;
 mod readable;
+mod recognised;
 mod replay;
 mod replica;
 mod retention;
@@ -66,6 +68,7 @@ pub use replica::pull::{Pull, PullError, PullProgress, Pulled};
 pub use replica::{Notices, PieceFigures, ReplicaOptions, ReplicaStore};
 pub use retention::RetentionRule;
 
+use crate::model::series_batch::{BatchSeries, LabelLimits};
 use crate::model::{SeriesBatch, TenantId};
 use crate::querier::{Querier, QueryError};
 use crate::replication::reads::Consistency;
@@ -119,6 +122,22 @@ impl Storage {
         match &self.0 {
             Kind::Alone(_) => None,
             Kind::Replica(replica) => Some(replica),
+        }
+    }
+
+    /// Looks for series of a batch, among those that are asked for, that need not be judged: with the same
+    /// bytes they were judged before, by the same limits, and are in the head still. They get a number
+    /// ([`BatchSeries::known`]) that stands for their labels until this batch is appended here or dropped; flushes
+    /// wait for that. A replica recognises none: its segments need all labels anyway.
+    pub fn recognise(
+        &self,
+        batch: &mut SeriesBatch,
+        limits: &LabelLimits,
+        is_asked: impl Fn(&SeriesBatch, &BatchSeries) -> bool,
+    ) {
+        match &self.0 {
+            Kind::Alone(Alone { engine, .. }) => engine.recognise(batch, limits, is_asked),
+            Kind::Replica(_) => {}
         }
     }
 

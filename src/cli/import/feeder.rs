@@ -100,10 +100,10 @@ impl<'s> Feeder<'s> {
         let exemplars = self.batch.exemplars.len() as u32;
         self.batch.series.push(BatchSeries {
             labels,
-            span: None,
             floats: floats..floats,
             histograms: histograms..histograms,
             exemplars: exemplars..exemplars,
+            ..BatchSeries::default()
         });
     }
 

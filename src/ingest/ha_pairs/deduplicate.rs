@@ -3,6 +3,9 @@
 //! Runs before the batch is judged, since it takes part in making labels canonical. What it does not
 //! understand (a label that stands twice, or is not UTF-8) it leaves as it is: the judgement refuses that by
 //! name. Decides nothing, see [`super::election`].
+//!
+//! A series that the store recognised is of no pair: it was looked at when its labels came first, and those of a
+//! pair are never recognised, since what becomes of them is decided each time.
 
 use std::ops::Range;
 
@@ -76,6 +79,9 @@ impl<'a> Walk<'a> {
     }
 
     fn keeps(&mut self, batch: &mut SeriesBatch, series: &mut BatchSeries) -> bool {
+        if series.known.is_some() {
+            return true;
+        }
         let Some(pair) = self.labels.find(batch, series) else { return true };
         let Some(verdict) = self.verdict(batch, pair) else { return true };
         match verdict {
@@ -183,6 +189,7 @@ impl Labels {
 fn take_off(batch: &mut SeriesBatch, series: &mut BatchSeries, at: usize) {
     batch.labels.copy_within(at + 1..series.labels.end as usize, at);
     series.labels.end -= 1;
+    series.is_reduced = true;
 }
 
 /// Shortens a range of a column to what is kept, and counts the rest.

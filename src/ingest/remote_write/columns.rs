@@ -53,6 +53,10 @@ impl Columns {
         self.batch
     }
 
+    pub fn batch(&mut self) -> &mut SeriesBatch {
+        &mut self.batch
+    }
+
     /// Pays for `bytes` that are about to be allocated beside the columns.
     pub fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
         self.purse.pay(bytes)
@@ -83,7 +87,27 @@ impl Columns {
             histograms: start.histograms as u32..self.batch.histograms.len() as u32,
             exemplars: start.exemplars as u32..self.batch.exemplars.len() as u32,
             span,
+            ..BatchSeries::default()
         });
+    }
+
+    /// Has `read` push the labels of every series that has none yet, out of their span.
+    pub fn fill_labels(
+        &mut self,
+        read: impl Fn(&[u8], TextRef, &mut Self) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let text = self.batch.text.clone();
+        for number in 0..self.batch.series.len() {
+            let series = &self.batch.series[number];
+            let Some(span) = series.span else { continue };
+            if series.known.is_some() || !series.labels.is_empty() {
+                continue;
+            }
+            let start = self.batch.labels.len() as u32;
+            read(&text, span, self)?;
+            self.batch.series[number].labels = start..self.batch.labels.len() as u32;
+        }
+        Ok(())
     }
 
     #[inline]

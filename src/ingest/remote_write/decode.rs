@@ -1,4 +1,4 @@
-//! Decodes a request: decompress, walk, hand over.
+//! Decodes a request: decompress, walk, let the known be recognised, read the labels of the rest.
 
 use bytes::Bytes;
 
@@ -36,9 +36,6 @@ pub fn decode(
 }
 
 /// Decodes as [`decode`] does, into columns of at most `columns_bytes`.
-///
-/// A caller that leases memory first may try with what honest requests need and, should that end
-/// in [`DecodeError::Expands`], lease [`columns_bytes_max`] and try again.
 pub fn decode_within(
     protocol: Protocol,
     body: Bytes,
@@ -46,6 +43,40 @@ pub fn decode_within(
     limits: &DecodeLimits,
     columns_bytes: usize,
 ) -> Result<SeriesBatch, DecodeError> {
+    decode_unread(protocol, body, tenant, limits, columns_bytes)?.read()
+}
+
+/// A decoded request whose series of 1.0 have no labels yet, where their bytes stand in one piece.
+pub struct Unread {
+    columns: Columns,
+}
+
+impl Unread {
+    /// The batch so far, for whoever recognises series: those that are [`known`] stay without labels.
+    ///
+    /// [`known`]: crate::model::series_batch::BatchSeries::known
+    pub fn batch(&mut self) -> &mut SeriesBatch {
+        self.columns.batch()
+    }
+
+    /// Reads the labels of all series that are not known.
+    pub fn read(mut self) -> Result<SeriesBatch, DecodeError> {
+        v1::read_labels(&mut self.columns)?;
+        Ok(self.columns.into_batch())
+    }
+}
+
+/// Decodes into columns of at most `columns_bytes`, and leaves the labels of 1.0 to be read.
+///
+/// A caller that leases memory first may try with what honest requests need and, should that or
+/// [`Unread::read`] end in [`DecodeError::Expands`], lease [`columns_bytes_max`] and try again.
+pub fn decode_unread(
+    protocol: Protocol,
+    body: Bytes,
+    tenant: TenantId,
+    limits: &DecodeLimits,
+    columns_bytes: usize,
+) -> Result<Unread, DecodeError> {
     let text = snappy::decompress(&body, limits.decompressed_bytes_max)?;
     drop(body);
     let mut columns = Columns::new(tenant, text.clone(), columns_bytes.min(columns_bytes_max(text.len())));
@@ -53,5 +84,5 @@ pub fn decode_within(
         Protocol::V1 => v1::decode(&text, &mut columns)?,
         Protocol::V2 => v2::decode(&text, &mut columns)?,
     }
-    Ok(columns.into_batch())
+    Ok(Unread { columns })
 }

@@ -6,14 +6,19 @@
 //! stretches of the decompressed body. It refuses a request as a whole, and only where it cannot
 //! be read; what single series are worth is judged by [`validate`](mod@super::validate).
 //!
+//! Labels are most of a request, and nearly all of them came before. So 1.0 is decoded in two steps: an
+//! [`Unread`] request has found the bytes of each series' labels, and read none; series that storage knows
+//! by these bytes stay as they are, and the labels of the others are read.
+//!
 //! - headers: `negotiate`
 //! - bytes: `snappy`, `spare`, `wire`
-//! - messages: `v1`, `v2`, `v2_metadata`, `histogram`
+//! - messages: `v1`, `v2`, `v2_metadata`, `float`, `histogram`
 //! - the batch under construction and what it may cost: `columns`
 
 mod columns;
 mod decode;
 mod error;
+mod float;
 mod histogram;
 mod negotiate;
 mod snappy;
@@ -24,7 +29,7 @@ mod v2_metadata;
 mod wire;
 
 pub use columns::{DECODED_PER_BODY_BYTE, DECODED_SLACK_BYTES, columns_bytes_max};
-pub use decode::{DecodeLimits, decode, decode_within};
+pub use decode::{DecodeLimits, Unread, decode, decode_unread, decode_within};
 pub use error::{DecodeError, WireFault};
 pub use negotiate::{Protocol, Unsupported, negotiate};
 pub use snappy::declared_len;

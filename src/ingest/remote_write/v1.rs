@@ -1,8 +1,11 @@
 //! Remote write 1.0: `prometheus.WriteRequest`.
 //!
-//! Two walks over the top level: the first counts the series, which makes room for them at once.
+//! Two walks over the top level: the first counts the series, which makes room for them at once. The
+//! second passes over labels where they stand in one piece; [`read_labels`] reads those that somebody
+//! wants to see.
 
 use super::columns::Columns;
+use super::float;
 use super::histogram::read_histogram;
 use super::wire::{Message, Value};
 use super::{DecodeError, Protocol};
@@ -41,15 +44,23 @@ fn count_series(body: &[u8]) -> Result<usize, DecodeError> {
     Ok(count)
 }
 
-fn read_series(mut message: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
+/// Reads the labels of the series that have none and are not known.
+pub fn read_labels(columns: &mut Columns) -> Result<(), DecodeError> {
+    columns.fill_labels(|body, span, columns| push_labels(Message::within(body, span), columns))
+}
+
+fn read_series(series: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
     let start = columns.start_series();
+    let mut message = series;
     let mut span = LabelSpan::default();
+    let labels_bytes = plain_labels_bytes(series.bytes());
+    if labels_bytes > 0 {
+        message.advance(labels_bytes);
+        span.extend(series.at(), message.at());
+    }
     while let Some(field) = message.next_field()? {
         match (field.number, field.value) {
-            (1, Value::Bytes(label)) => {
-                columns.push_label(read_label(label)?)?;
-                span.extend(field.at, message.at());
-            }
+            (1, Value::Bytes(_)) => span.extend(field.at, message.at()),
             (2, Value::Bytes(sample)) => columns.push_float(read_sample(sample)?)?,
             (3, Value::Bytes(exemplar)) => read_exemplar(exemplar, columns)?,
             (4, Value::Bytes(histogram)) => {
@@ -61,8 +72,42 @@ fn read_series(mut message: Message<'_>, columns: &mut Columns) -> Result<(), De
             _ => {}
         }
     }
+    if span.is_torn {
+        push_labels(series, columns)?;
+    }
     columns.end_series(start, span.whole());
     Ok(())
+}
+
+/// The labels among the fields of a series.
+fn push_labels(mut message: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
+    while let Some(field) = message.next_field()? {
+        if let (1, Value::Bytes(label)) = (field.number, field.value) {
+            columns.push_label(read_label(label)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the labels take with which a series begins, as far as they are shorter than 16 KiB each. What
+/// follows, or is cut off, is for whoever walks on from there.
+#[inline]
+fn plain_labels_bytes(series: &[u8]) -> usize {
+    const LABEL_TAG: u8 = 0x0a;
+    let mut rest = series;
+    loop {
+        let after = match rest {
+            [LABEL_TAG, len, after @ ..] if *len < 0x80 => after.get(usize::from(*len)..),
+            [LABEL_TAG, low, high, after @ ..] if *high < 0x80 => {
+                after.get((usize::from(*low & 0x7f) | (usize::from(*high) << 7))..)
+            }
+            _ => None,
+        };
+        match after {
+            Some(after) => rest = after,
+            None => return series.len() - rest.len(),
+        }
+    }
 }
 
 /// Where the label fields of a series stand.
@@ -136,7 +181,14 @@ fn read_any_label(mut message: Message<'_>) -> Result<LabelRef, DecodeError> {
 }
 
 #[inline]
-fn read_sample(mut message: Message<'_>) -> Result<FloatSample, DecodeError> {
+fn read_sample(message: Message<'_>) -> Result<FloatSample, DecodeError> {
+    match float::plain(message.bytes()) {
+        Some(sample) => Ok(sample),
+        None => read_any_sample(message),
+    }
+}
+
+fn read_any_sample(mut message: Message<'_>) -> Result<FloatSample, DecodeError> {
     let mut sample = FloatSample { timestamp_ms: 0, start_ms: 0, value: 0.0 };
     while let Some(field) = message.next_field()? {
         match (field.number, field.value) {

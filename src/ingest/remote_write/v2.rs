@@ -5,6 +5,7 @@
 //! the series from older senders.
 
 use super::columns::{Columns, SeriesStart};
+use super::float;
 use super::histogram::read_histogram;
 use super::v2_metadata::{Families, SeriesMetadata, read_metadata};
 use super::wire::{Message, Value};
@@ -135,7 +136,14 @@ impl Pairs {
 }
 
 #[inline]
-fn read_sample(mut message: Message<'_>) -> Result<FloatSample, DecodeError> {
+fn read_sample(message: Message<'_>) -> Result<FloatSample, DecodeError> {
+    match float::plain(message.bytes()) {
+        Some(sample) => Ok(sample),
+        None => read_any_sample(message),
+    }
+}
+
+fn read_any_sample(mut message: Message<'_>) -> Result<FloatSample, DecodeError> {
     let mut sample = FloatSample { timestamp_ms: 0, start_ms: 0, value: 0.0 };
     while let Some(field) = message.next_field()? {
         match (field.number, field.value) {

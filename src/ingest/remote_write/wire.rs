@@ -40,6 +40,12 @@ impl<'a> Message<'a> {
         Self { rest: body, at: 0 }
     }
 
+    /// The fields in a stretch of the body, which [`Self::text`] or a field's place gave.
+    pub fn within(body: &'a [u8], stretch: TextRef) -> Self {
+        let at = stretch.start as usize;
+        Self { rest: &body[at..at + stretch.len as usize], at }
+    }
+
     pub fn bytes(&self) -> &'a [u8] {
         self.rest
     }
@@ -150,8 +156,9 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
+    /// Passes over the next bytes, which are there.
     #[inline]
-    fn advance(&mut self, bytes: usize) {
+    pub fn advance(&mut self, bytes: usize) {
         self.rest = &self.rest[bytes..];
         self.at += bytes;
     }

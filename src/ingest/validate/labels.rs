@@ -1,17 +1,9 @@
 //! One series' labels: brings them into canonical form in place, or says why that cannot be.
 
 use crate::model::METRIC_NAME;
-use crate::model::series_batch::{LabelRef, RefusalReason, TextRef};
+use crate::model::series_batch::{LabelLimits, LabelRef, RefusalReason, TextRef};
 
 use super::describe::{CUT, escaped, shortened};
-
-/// Limits on the labels of one series; `None` switches one off.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LabelLimits {
-    pub labels_per_series: Option<usize>,
-    pub name_bytes: Option<usize>,
-    pub value_bytes: Option<usize>,
-}
 
 /// Why a series is refused for its labels.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

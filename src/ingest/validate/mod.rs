@@ -16,10 +16,10 @@ mod samples;
 mod tests;
 
 pub use describe::SERIES_TEXT_BYTES_MAX;
-pub use labels::LabelLimits;
 pub use samples::EXEMPLAR_CHARS_MAX;
 pub(super) use samples::keep;
 
+pub use crate::model::series_batch::LabelLimits;
 use crate::model::series_batch::{BatchSeries, RefusalReason, Refusals};
 use crate::model::time::MINUTE_MS;
 use crate::model::{SeriesBatch, TimeRange};
@@ -45,6 +45,15 @@ impl ValidationRules {
         Self { now_ms, oldest_ms, future_ms: FUTURE_MS, limits: LabelLimits::default() }
     }
 
+    /// Whether a series brings floats and nothing else, all of them good: then its labels are all that
+    /// is left to judge.
+    pub fn is_up_to_labels(&self, batch: &SeriesBatch, series: &BatchSeries) -> bool {
+        let times = self.times();
+        let floats = batch.floats_of(series);
+        let is_of_floats = series.histograms.is_empty() && series.exemplars.is_empty() && !floats.is_empty();
+        is_of_floats && floats.iter().all(|sample| times.contains(sample.timestamp_ms))
+    }
+
     /// The times that are accepted.
     fn times(&self) -> TimeRange {
         TimeRange::new(self.oldest_ms, self.now_ms.saturating_add(self.future_ms))
@@ -54,7 +63,8 @@ impl ValidationRules {
 /// Leaves in `batch` what may be stored, in canonical form, and returns what was refused.
 ///
 /// Of the batch's series only those stay that have a sample, a histogram or an exemplar left.
-/// Their labels are sorted by name, unique, without empty values, UTF-8 and named.
+/// Their labels are sorted by name, unique, without empty values, UTF-8 and named. Those of a series
+/// that the store recognised were judged before, by the same limits, and are not looked at.
 pub fn validate(batch: &mut SeriesBatch, rules: &ValidationRules) -> Refusals {
     let mut refusals = Refusals::default();
     let times = rules.times();
@@ -80,6 +90,9 @@ fn keep_good_labels(
     rules: &ValidationRules,
     refusals: &mut Refusals,
 ) -> bool {
+    if series.known.is_some() {
+        return true;
+    }
     let refs = &mut batch.labels[series.labels.start as usize..series.labels.end as usize];
     match labels::canonicalize(&batch.text, refs, is_ascii, &rules.limits) {
         Ok(kept) => {

@@ -31,9 +31,7 @@ fn batch(series: &[&[(&str, &str)]]) -> SeriesBatch {
         batch.series.push(BatchSeries {
             labels: start..batch.labels.len() as u32,
             floats: at..at + 1,
-            histograms: 0..0,
-            exemplars: 0..0,
-            span: None,
+            ..BatchSeries::default()
         });
     }
     batch.text = text.into();

@@ -15,10 +15,10 @@ use axum::response::{IntoResponse, Response};
 use crate::clock::boot_ms;
 use crate::error::ErrorKind;
 use crate::ingest::ha_pairs::Deduplicated;
-use crate::ingest::remote_write::{columns_bytes_max, decode_within};
+use crate::ingest::remote_write::{columns_bytes_max, decode_unread};
 use crate::ingest::{self, DecodeError, DecodeLimits, Protocol, ValidationRules};
 use crate::memory::MemoryLease;
-use crate::model::series_batch::{Refusals, Written};
+use crate::model::series_batch::{BatchSeries, Refusals, Written};
 use crate::model::{SeriesBatch, TenantId};
 use crate::server::auth::tenant::tenant_of;
 use crate::server::body::{self, BodyError, BodyLimits};
@@ -183,8 +183,8 @@ fn over_rate(tenant: &TenantId, per_second: u64, seconds: u64) -> Response {
     ApiError::new(ErrorKind::RateLimited, message).into_text_after(seconds)
 }
 
-/// Decodes and validates within so much memory. Large bodies are decoded off the connections'
-/// threads.
+/// Decodes and validates within so much memory, all but the labels of series that the store knows as good.
+/// Large bodies are decoded off the connections' threads.
 async fn decode(
     state: &Shared,
     protocol: Protocol,
@@ -195,14 +195,18 @@ async fn decode(
     columns_bytes: u64,
 ) -> Result<Result<Received, DecodeError>, Response> {
     let limits = DecodeLimits { decompressed_bytes_max: state.config.remote_write.body_bytes_max as usize };
-    let pairs = state.ha_pairs.clone();
+    let (pairs, storage) = (state.ha_pairs.clone(), state.storage.clone());
     let (now_ms, clusters_max) = (boot_ms(), state.limits_of(&tenant).ha_clusters);
     let decode = move || -> Result<Received, DecodeError> {
-        let mut batch = decode_within(protocol, body, tenant, &limits, columns_bytes as usize)?;
+        let mut unread = decode_unread(protocol, body, tenant, &limits, columns_bytes as usize)?;
+        let is_asked = |batch: &SeriesBatch, series: &BatchSeries| rules.is_up_to_labels(batch, series);
+        storage.recognise(unread.batch(), &rules.limits, is_asked);
+        let mut batch = unread.read()?;
         let of_pairs = pairs.map(|pairs| pairs.deduplicate(&mut batch, now_ms, clusters_max));
         let mut of_pairs = of_pairs.unwrap_or_default();
         let mut refused = std::mem::take(&mut of_pairs.refused);
         refused.merge(ingest::validate(&mut batch, &rules));
+        batch.judged_by = Some(rules.limits);
         Ok(Received { batch, refused, of_pairs })
     };
     if declared as usize <= INLINE_BYTES_MAX {

@@ -69,7 +69,7 @@ pub struct Epoch {
     max_ms: AtomicI64,
 }
 
-/// An append on its way from the log to its epoch: a seal waits for it.
+/// An append on its way to the log, or from there to its epoch: a flush waits for it.
 pub struct Applying {
     epoch: Arc<Epoch>,
 }
@@ -111,11 +111,16 @@ impl Epoch {
     /// Announces an append, before its frame enters the log.
     pub fn begin(self: &Arc<Self>) -> Applying {
         self.announced.store(true, Ordering::Release);
+        self.hold()
+    }
+
+    /// Keeps the epoch from being flushed, whether or not anything will be appended.
+    pub fn hold(self: &Arc<Self>) -> Applying {
         *self.applying.lock() += 1;
         Applying { epoch: Arc::clone(self) }
     }
 
-    /// Blocks until every announced append has been applied or given up.
+    /// Blocks until every announced append has been applied or given up, and nobody holds the epoch.
     pub fn wait_until_applied(&self) {
         let mut applying = self.applying.lock();
         while *applying > 0 {

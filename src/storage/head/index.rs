@@ -113,7 +113,11 @@ impl LabelIndex {
         match near.known(self, name, value) {
             Known::Pair(pair) => Some(pair),
             Known::Name(name) => self.find_value(name, value),
-            Known::Nothing => self.find_value(*self.tenants[tenant].names.get(text(name))?, value),
+            Known::Nothing => {
+                // What was not judged yet may be no text: then no series has it.
+                let name = std::str::from_utf8(name).ok()?;
+                self.find_value(*self.tenants[tenant].names.get(name)?, value)
+            }
         }
     }
 
@@ -215,7 +219,7 @@ impl LabelIndex {
     }
 }
 
-/// What is new or asked for by name is seen to be a text; what is compared need not be.
+/// What is new is seen to be a text; what is compared need not be.
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("validate checked that labels are UTF-8")
 }

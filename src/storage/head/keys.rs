@@ -10,11 +10,33 @@ use std::num::NonZeroU128;
 use xxhash_rust::xxh3::{xxh3_64_with_secret, xxh3_128_with_secret};
 
 use crate::model::TenantId;
+use crate::model::series_batch::LabelLimits;
 
 const SECRET_BYTES: usize = 192;
 
-/// The hash of the bytes that a tenant's labels came in.
+/// The hash of the bytes that a tenant's labels came in, and of what they were taken for.
 pub type SpanHash = NonZeroU128;
+
+/// What bytes of labels are taken for: the same bytes mean another thing in another context, and are
+/// not found there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanContext<'a> {
+    pub tenant: &'a TenantId,
+    pub form: LabelForm,
+    /// The limits that they were judged by, if they were.
+    pub judged_by: Option<LabelLimits>,
+}
+
+/// How a series' labels came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LabelForm {
+    /// In one piece.
+    Span,
+    /// In one piece, of which something was taken off.
+    ReducedSpan,
+    /// In any pieces, which are looked up label by label.
+    Pieces,
+}
 
 /// See the module.
 #[derive(Clone)]
@@ -34,15 +56,29 @@ impl Keys {
         Self { secret, factor: random.hash_one("factor") | 1 }
     }
 
-    /// What makes a tenant's spans its own.
-    pub fn tenant(&self, tenant: &TenantId) -> u128 {
-        xxh3_128_with_secret(tenant.as_str().as_bytes(), &self.secret)
+    /// What makes spans those of their context.
+    pub fn context(&self, context: &SpanContext<'_>) -> u128 {
+        let SpanContext { tenant, form, judged_by } = context;
+        let is_judged = u8::from(judged_by.is_some());
+        let mut text = vec![*form as u8, is_judged];
+        let LabelLimits { labels_per_series, name_bytes, value_bytes } = judged_by.unwrap_or_default();
+        for limit in [labels_per_series, name_bytes, value_bytes] {
+            // Nothing has so many labels or bytes: that is no limit either.
+            text.extend((limit.unwrap_or(usize::MAX) as u64).to_le_bytes());
+        }
+        text.extend(tenant.as_str().as_bytes());
+        xxh3_128_with_secret(&text, &self.secret)
     }
 
-    /// `tenant` is what [`Self::tenant`] gave.
+    /// `context` is what [`Self::context`] gave.
     #[inline]
-    pub fn span(&self, tenant: u128, span: &[u8]) -> SpanHash {
-        NonZeroU128::new(tenant ^ xxh3_128_with_secret(span, &self.secret)).unwrap_or(NonZeroU128::MIN)
+    pub fn span(&self, context: u128, span: &[u8]) -> SpanHash {
+        NonZeroU128::new(context ^ xxh3_128_with_secret(span, &self.secret)).unwrap_or(NonZeroU128::MIN)
+    }
+
+    /// What stands for all series that were found in a context label by label.
+    pub fn stamp(&self, context: u128) -> SpanHash {
+        NonZeroU128::new(context).unwrap_or(NonZeroU128::MIN)
     }
 
     #[inline]

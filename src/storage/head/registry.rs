@@ -9,8 +9,14 @@
 //! of that stand two caches for the bytes that 1.0 repeats with every scrape: each series keeps the
 //! keyed hash of the span that its labels came in, which is first compared at the series that last
 //! followed the one before, then looked up. Both are part of the series and go with it: what was
-//! forgotten is not found. A span is learned only from a batch that [`validate`] judged, and finds
-//! only what the same bytes were judged to be.
+//! forgotten is not found.
+//!
+//! A batch is resolved after [`validate`] judged it. Before that, [`Registry::recognise`] looks for its series
+//! among those that were judged already: by a span that was learned from a batch judged by the same
+//! limits, or, of labels that came in pieces, where exactly these are a series that such a batch has
+//! had. So the hash of a span is one of its *context*, too: tenant, limits, and whether a label was
+//! taken off, as of senders of an HA pair, whose series are never recognised. Limits that change need
+//! no more than that: under others, nothing that was learned is found.
 //!
 //! [`validate`]: mod@crate::ingest::validate
 
@@ -23,12 +29,12 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::cardinality::{Cardinality, Suspect};
 use super::index::{LabelIndex, Neighbour, PairNumber, TenantNumber};
-use super::keys::{Keys, SpanHash};
+use super::keys::{Keys, LabelForm, SpanContext, SpanHash};
 use super::matching;
 use super::row_order::RowOrder;
 use super::slab::Slab;
 use super::tags::TagTable;
-use crate::model::series_batch::{BatchSeries, LabelRef, RefusalReason, Refusals};
+use crate::model::series_batch::{BatchSeries, LabelLimits, LabelRef, RefusalReason, Refusals};
 use crate::model::{Labels, Matcher, SeriesBatch, TenantId};
 
 pub use restore::LoggedLabels;
@@ -63,6 +69,8 @@ pub struct Series {
 /// One active series.
 struct Entry {
     pairs: Box<[PairNumber]>,
+    /// Of the bytes that its labels came in and their context, or the stamp of the context alone where
+    /// they came in pieces.
     span: Option<SpanHash>,
     tenant: TenantNumber,
     generation: u32,
@@ -132,9 +140,31 @@ impl Registry {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Notes the numbers of those series of a batch, among those that are asked for, whose labels were
+    /// judged before to be good by these limits, and marks them as used in `epoch`. As long as that is not
+    /// flushed they stay what they are. Says how many that are.
+    pub fn recognise(
+        &self,
+        batch: &mut SeriesBatch,
+        limits: &LabelLimits,
+        epoch: u64,
+        is_asked: impl Fn(&SeriesBatch, &BatchSeries) -> bool,
+    ) -> usize {
+        let epoch = epoch_number(epoch);
+        let contexts = Contexts::new(&self.keys, &batch.tenant, Some(*limits));
+        let hash_of = |series: &BatchSeries| {
+            is_asked(batch, series).then(|| contexts.hash_of(&self.keys, batch, series)).flatten()
+        };
+        let hashes: Vec<Option<SpanHash>> = batch.series.iter().map(hash_of).collect();
+        let mut series = std::mem::take(&mut batch.series);
+        let found = self.inner.read().recognise(batch, &mut series, &hashes, epoch);
+        batch.series = series;
+        found
+    }
+
     /// Finds or registers every series of a canonical batch and marks it as used in `epoch`.
     /// `admit(tenant, active series of the tenant)` is asked for each new one; a refused series
-    /// gets [`REFUSED`].
+    /// gets [`REFUSED`]. Series that were recognised are found already.
     pub fn resolve(
         &self,
         batch: &SeriesBatch,
@@ -142,34 +172,39 @@ impl Registry {
         admit: Admit<'_>,
         refusals: &mut Refusals,
     ) -> Vec<SeriesId> {
+        let known: Option<Vec<SeriesId>> = batch.series.iter().map(|series| series.known).collect();
+        if let Some(known) = known {
+            self.mark_used(&known, epoch);
+            return known;
+        }
         let epoch = epoch_number(epoch);
-        let spans = self.spans_of(batch);
-        let mut found = self.inner.read().find_batch(batch, &spans, epoch);
+        let contexts = Contexts::new(&self.keys, &batch.tenant, batch.judged_by);
+        let hash_of = |series: &BatchSeries| match series.known {
+            Some(_) => None,
+            None => contexts.hash_of(&self.keys, batch, series),
+        };
+        let hashes: Vec<Option<SpanHash>> = batch.series.iter().map(hash_of).collect();
+        let mut found = self.inner.read().find_batch(batch, &hashes, epoch);
         if found.unknown.is_empty() && found.to_learn.is_empty() {
             return found.ids;
         }
         let mut inner = self.inner.write();
         for &at in &found.to_learn {
-            if let Some(span) = spans[at] {
-                inner.learn(found.ids[at], span);
+            if let Some(hash) = hashes[at] {
+                inner.learn(found.ids[at], hash, batch.series[at].span.is_some());
             }
         }
         for &at in &found.unknown {
-            let id = inner.find_or_register(batch, &batch.series[at], epoch, admit, refusals);
+            let series = &batch.series[at];
+            let id = inner.find_or_register(batch, series, epoch, admit, refusals);
             found.ids[at] = id;
-            if let Some(span) = spans[at].filter(|_| id != REFUSED) {
-                inner.learn(id, span);
+            if let Some(hash) = hashes[at].filter(|_| id != REFUSED) {
+                inner.learn(id, hash, series.span.is_some());
             }
             // What the next one is admitted by.
             self.note_bytes(&inner);
         }
         found.ids
-    }
-
-    fn spans_of(&self, batch: &SeriesBatch) -> Vec<Option<SpanHash>> {
-        let tenant = self.keys.tenant(&batch.tenant);
-        let span_of = |series: &BatchSeries| Some(self.keys.span(tenant, batch.text_of(series.span?)));
-        batch.series.iter().map(span_of).collect()
     }
 
     fn note_bytes(&self, inner: &Inner) {
@@ -292,6 +327,37 @@ impl RegistryView<'_> {
     }
 }
 
+/// What the spans of a batch are hashed with, by the form of their series' labels.
+struct Contexts {
+    span: u128,
+    reduced_span: u128,
+    /// Of judged labels that came in pieces.
+    stamp: Option<SpanHash>,
+}
+
+impl Contexts {
+    fn new(keys: &Keys, tenant: &TenantId, judged_by: Option<LabelLimits>) -> Self {
+        let of = |form| keys.context(&SpanContext { tenant, form, judged_by });
+        Self {
+            span: of(LabelForm::Span),
+            reduced_span: of(LabelForm::ReducedSpan),
+            stamp: judged_by.map(|_| keys.stamp(of(LabelForm::Pieces))),
+        }
+    }
+
+    /// What a series is known by that came like this.
+    #[inline]
+    fn hash_of(&self, keys: &Keys, batch: &SeriesBatch, series: &BatchSeries) -> Option<SpanHash> {
+        match series.span {
+            Some(span) => {
+                let context = if series.is_reduced { self.reduced_span } else { self.span };
+                Some(keys.span(context, batch.text_of(span)))
+            }
+            None => self.stamp.filter(|_| !series.is_reduced),
+        }
+    }
+}
+
 /// What [`Inner::find_batch`] found, by place in the batch.
 struct FoundBatch {
     ids: Vec<SeriesId>,
@@ -301,44 +367,83 @@ struct FoundBatch {
 }
 
 impl Inner {
+    /// Notes the numbers of series that are known by their hash; see [`Registry::recognise`].
+    fn recognise(
+        &self,
+        batch: &SeriesBatch,
+        series: &mut [BatchSeries],
+        hashes: &[Option<SpanHash>],
+        epoch: u32,
+    ) -> usize {
+        let Some(tenant) = self.index.tenant_number(&batch.tenant) else { return 0 };
+        let mut symbols = SymbolPairs::new(self, tenant);
+        let mut before: Option<SeriesId> = None;
+        let mut found = 0;
+        for (series, hash) in series.iter_mut().zip(hashes) {
+            let Some(hash) = *hash else { continue };
+            let guess = before.map(|before| self.entries[before].next.load(Ordering::Relaxed));
+            let id = match series.span {
+                Some(_) => self.find_span(tenant, hash, guess),
+                // The labels of a series are canonical: what is sent just so needs no judgement to be.
+                None => symbols.find(batch, series, guess).filter(|id| self.entries[*id].span == Some(hash)),
+            };
+            let Some(id) = id else { continue };
+            self.mark(id, epoch);
+            self.note_next(before, guess, id);
+            series.known = Some(id);
+            before = Some(id);
+            found += 1;
+        }
+        found
+    }
+
     /// Looks up all series of a batch and marks those that are there.
-    fn find_batch(&self, batch: &SeriesBatch, spans: &[Option<SpanHash>], epoch: u32) -> FoundBatch {
+    fn find_batch(&self, batch: &SeriesBatch, hashes: &[Option<SpanHash>], epoch: u32) -> FoundBatch {
         let mut found =
-            FoundBatch { ids: vec![REFUSED; spans.len()], unknown: Vec::new(), to_learn: Vec::new() };
+            FoundBatch { ids: vec![REFUSED; hashes.len()], unknown: Vec::new(), to_learn: Vec::new() };
         let Some(tenant) = self.index.tenant_number(&batch.tenant) else {
-            found.unknown.extend(0..spans.len());
+            found.unknown.extend(0..hashes.len());
             return found;
         };
         let mut symbols = SymbolPairs::new(self, tenant);
         let mut before: Option<SeriesId> = None;
         for (at, series) in batch.series.iter().enumerate() {
             let guess = before.map(|before| self.entries[before].next.load(Ordering::Relaxed));
-            let by_span = spans[at].and_then(|span| self.find_span(tenant, span, guess));
-            let id = by_span.or_else(|| match series.span {
-                Some(_) => {
-                    let near = before.unwrap_or(REFUSED);
-                    self.find_labels(&batch.tenant, batch.labels_of(series), near, &mut symbols.pairs)
+            let id = match (series.known, series.span) {
+                (Some(known), _) => Some(known),
+                (None, Some(_)) => {
+                    hashes[at].and_then(|hash| self.find_span(tenant, hash, guess)).or_else(|| {
+                        let near = before.unwrap_or(REFUSED);
+                        self.find_labels(&batch.tenant, batch.labels_of(series), near, &mut symbols.pairs)
+                    })
                 }
-                None => symbols.find(batch, series, guess),
-            });
+                (None, None) => symbols.find(batch, series, guess),
+            };
             let Some(id) = id else {
                 found.unknown.push(at);
                 continue;
             };
             let is_first = self.mark(id, epoch);
-            if spans[at].is_some() && by_span.is_none() {
+            let learned = self.entries[id].span;
+            if hashes[at].is_some() && learned != hashes[at] {
                 // Senders may write the same labels differently: the first of an epoch counts, so
                 // that two of them do not overwrite each other's spans all the time.
-                let is_wanted = is_first || self.entries[id].span.is_none();
+                let is_wanted = is_first || learned.is_none();
                 found.to_learn.extend(is_wanted.then_some(at));
             }
-            if let Some(before) = before.filter(|_| guess != Some(id)) {
-                self.entries[before].next.store(id, Ordering::Relaxed);
-            }
+            self.note_next(before, guess, id);
             found.ids[at] = id;
             before = Some(id);
         }
         found
+    }
+
+    /// Notes which series came after which one, if that was not what was guessed.
+    #[inline]
+    fn note_next(&self, before: Option<SeriesId>, guess: Option<SeriesId>, id: SeriesId) {
+        if let Some(before) = before.filter(|_| guess != Some(id)) {
+            self.entries[before].next.store(id, Ordering::Relaxed);
+        }
     }
 
     /// The series whose labels came in these bytes, if that is known.
@@ -392,16 +497,19 @@ impl Inner {
         last_epoch.load(Ordering::Relaxed) < epoch && last_epoch.fetch_max(epoch, Ordering::Relaxed) < epoch
     }
 
-    /// Remembers the bytes that a series' labels came in, instead of those it knew.
-    fn learn(&mut self, id: SeriesId, span: SpanHash) {
-        let known = self.entries[id].span.replace(span);
-        if known == Some(span) {
+    /// Remembers what a series' labels came in, instead of what it knew. A stamp, which many series
+    /// have, is nothing to find them by.
+    fn learn(&mut self, id: SeriesId, hash: SpanHash, is_of_span: bool) {
+        let known = self.entries[id].span.replace(hash);
+        if known == Some(hash) {
             return;
         }
         if let Some(known) = known {
             self.by_span.remove(tag_of(known), id);
         }
-        self.by_span.insert(tag_of(span), id);
+        if is_of_span {
+            self.by_span.insert(tag_of(hash), id);
+        }
     }
 
     fn find_or_register(

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use bytes::Bytes;
 
 use super::registry::{LoggedLabels, REFUSED, Registry, SeriesId, SeriesRef};
-use crate::model::series_batch::{BatchSeries, LabelRef, Refusals, TextRef};
+use crate::model::series_batch::{BatchSeries, LabelLimits, LabelRef, Refusals, TextRef};
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, SeriesBatch, TenantId};
 use crate::storage::log::DefinedLabels;
 use crate::storage::part::row_order;
@@ -96,10 +96,8 @@ impl Sender {
         self.batch.labels.extend(refs.into_iter().map(|(_, label)| label));
         self.batch.series.push(BatchSeries {
             labels: first..self.batch.labels.len() as u32,
-            floats: 0..0,
-            histograms: 0..0,
-            exemplars: 0..0,
             span: matches!(form, Form::Span { .. }).then_some(span),
+            ..BatchSeries::default()
         });
     }
 
@@ -115,10 +113,18 @@ impl Sender {
         at
     }
 
-    fn resolve(mut self, registry: &Registry, epoch: u64) -> Vec<SeriesId> {
-        self.batch.text = self.text.into();
-        registry.resolve(&self.batch, epoch, &|_, _| Ok(()), &mut Refusals::default())
+    fn resolve(self, registry: &Registry, epoch: u64) -> Vec<SeriesId> {
+        resolve(registry, &self.into_batch(), epoch)
     }
+
+    fn into_batch(mut self) -> SeriesBatch {
+        self.batch.text = self.text.into();
+        self.batch
+    }
+}
+
+fn resolve(registry: &Registry, batch: &SeriesBatch, epoch: u64) -> Vec<SeriesId> {
+    registry.resolve(batch, epoch, &|_, _| Ok(()), &mut Refusals::default())
 }
 
 /// A log file that defines labels as series need them.
@@ -297,6 +303,51 @@ fn a_span_finds_nothing_of_another_tenant_and_nothing_forgotten() {
     assert_eq!(again.0, one.0, "the id serves again");
     assert_ne!(again.1, one.1, "for another series");
     assert_eq!(send("b", 2), other);
+}
+
+#[test]
+fn only_what_was_judged_alike_and_is_still_there_is_recognised() {
+    let labels = Labels::from_pairs([(METRIC_NAME, "up"), ("job", "a")]);
+    let limits = LabelLimits { labels_per_series: Some(9), ..LabelLimits::default() };
+    for form in [Form::Span { order: 1 }, Form::Symbols, Form::Torn] {
+        let registry = Registry::new();
+        let sent = |tenant: &str, judged_by: Option<LabelLimits>| {
+            let mut sender = Sender::new(tenant);
+            sender.push(&labels, form);
+            sender.batch.judged_by = judged_by;
+            sender.into_batch()
+        };
+        let recognised = |tenant: &str, limits: LabelLimits, epoch: u64| {
+            let mut batch = sent(tenant, None);
+            let found = registry.recognise(&mut batch, &limits, epoch, |_, _| true);
+            assert_eq!(found, usize::from(batch.series[0].known.is_some()));
+            batch.series[0].known
+        };
+
+        assert_eq!(recognised("a", limits, 1), None);
+        resolve(&registry, &sent("a", None), 1);
+        assert_eq!(recognised("a", limits, 1), None, "nobody has judged it");
+        let mut reduced = sent("b", Some(limits));
+        reduced.series[0].is_reduced = true;
+        resolve(&registry, &reduced, 1);
+        assert_eq!(recognised("b", limits, 1), None, "what was taken off is to be looked at again");
+
+        let id = resolve(&registry, &sent("a", Some(limits)), 2)[0];
+        assert_eq!(recognised("a", LabelLimits::default(), 2), None, "other limits");
+        assert_eq!(recognised("c", limits, 2), None, "another tenant");
+        let mut batch = sent("a", None);
+        assert_eq!(registry.recognise(&mut batch, &limits, 2, |_, _| false), 0, "nobody asked");
+        assert_eq!(registry.recognise(&mut batch, &limits, 2, |_, _| true), 1);
+        batch.series[0].labels = 0..0;
+        assert_eq!(resolve(&registry, &batch, 3), [id], "without its labels");
+
+        registry.forget_unused(2);
+        assert_eq!(recognised("a", limits, 4), Some(id), "it was used in epoch 3");
+        registry.forget_unused(3);
+        assert_eq!(recognised("a", limits, 4), Some(id), "to be recognised is to be used");
+        registry.forget_unused(4);
+        assert_eq!(recognised("a", limits, 5), None, "it is forgotten");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use crate::model::series_batch::BatchSeries;
-use crate::model::{Metadata, SeriesBatch};
+use crate::model::{Labels, Metadata, SeriesBatch};
 
 use super::LogError;
 use super::dictionary::Dictionary;
@@ -107,8 +107,8 @@ impl FileEncoder {
 
     /// Adds a batch; `ids` are the process-wide ids of its series, in order.
     ///
-    /// Labels of series that this file does not define yet come from the batch, which must be
-    /// canonical: what a reader would refuse is refused here, before it is acknowledged.
+    /// Labels of series that this file does not define yet come from the batch, or from who recognised
+    /// them, and must be canonical: what a reader would refuse is refused here, before it is acknowledged.
     pub fn add_batch(&mut self, batch: &SeriesBatch, ids: &[u32], received_ms: i64) -> Result<(), LogError> {
         assert_eq!(batch.series.len(), ids.len(), "one id per series of the batch");
         let batch_weight = self.weigh(batch, ids)?;
@@ -185,7 +185,11 @@ impl FileEncoder {
     }
 
     fn define(&mut self, batch: &SeriesBatch, series: &BatchSeries, id: u32) -> u32 {
-        let local = self.dictionary.define(batch.tenant.as_str(), batch.labels_of(series));
+        let tenant = batch.tenant.as_str();
+        let local = match batch.known_labels(series) {
+            Some(labels) => self.dictionary.define(tenant, bytes_of(&labels)),
+            None => self.dictionary.define(tenant, batch.labels_of(series)),
+        };
         let at = id as usize;
         if at >= self.locals.len() {
             self.locals.resize(at + 1, 0);
@@ -222,7 +226,10 @@ impl FileEncoder {
         let mut weight = BATCH_WEIGHT + FLOAT_WEIGHT * batch.floats.len() as u64;
         for (series, id) in batch.series.iter().zip(ids) {
             if self.local_of(*id).is_none() {
-                weight += weigh_definition(batch, series)?;
+                weight += match batch.known_labels(series) {
+                    Some(labels) => weigh_definition(bytes_of(&labels))?,
+                    None => weigh_definition(batch.labels_of(series))?,
+                };
             }
         }
         weight += batch.histograms.iter().map(|h| histogram_weight(&h.histogram)).sum::<u64>();
@@ -247,18 +254,22 @@ impl FileEncoder {
     }
 }
 
+fn bytes_of(labels: &Labels) -> impl Iterator<Item = (&[u8], &[u8])> {
+    labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+}
+
 /// Weight of a series definition, once its labels are known to be canonical.
-fn weigh_definition(batch: &SeriesBatch, series: &BatchSeries) -> Result<u64, LogError> {
-    let refs = batch.label_refs(series);
-    let (mut text_bytes, mut previous): (usize, &[u8]) = (0, &[]);
-    for (name, value) in batch.labels_of(series) {
+fn weigh_definition<'a>(labels: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<u64, LogError> {
+    let (mut count, mut text_bytes, mut previous): (usize, usize, &[u8]) = (0, 0, &[]);
+    for (name, value) in labels {
         let text = std::str::from_utf8(name).is_ok() && std::str::from_utf8(value).is_ok();
         if name <= previous || value.is_empty() || !text {
             let what = if text { "are not sorted, unique and without empty values" } else { "are not UTF-8" };
             return Err(LogError::NotCanonical { what });
         }
         previous = name;
+        count += 1;
         text_bytes += name.len() + value.len();
     }
-    Ok(series_weight(refs.len(), text_bytes))
+    Ok(series_weight(count, text_bytes))
 }
