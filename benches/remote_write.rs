@@ -1,6 +1,9 @@
-//! Remote write: what a request of 2000 series costs until it is a validated batch.
+//! Remote write: what a request of 2000 series costs until it is a validated batch, and until its series
+//! have numbers.
 //!
-//! Figures are per series. `generated` is the same body read by the generated types, to compare.
+//! Figures are per series. `generated` is the same body read by the generated types, to compare. `known` and
+//! `judged` go from the body to the numbers of series that are all registered: recognised by what their
+//! labels came in, or read, judged and found by their labels' bytes.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -8,10 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use onggi::ingest::proto::{prometheus, write_v2};
+use onggi::ingest::remote_write::{columns_bytes_max, declared_len};
 use onggi::ingest::testing::{Request, Series};
-use onggi::ingest::{DecodeLimits, Protocol, ValidationRules, decode, validate};
+use onggi::ingest::{DecodeLimits, Protocol, ValidationRules, decode, decode_unread, validate};
+use onggi::model::series_batch::Refusals;
 use onggi::model::time::YEAR_MS;
 use onggi::model::{MetricType, TenantId};
+use onggi::storage::internals::Registry;
 use prost::Message;
 
 const SERIES: usize = 2_000;
@@ -43,6 +49,27 @@ fn request() -> Request {
     }))
 }
 
+/// From a body to the numbers of its series, as the server and the store go.
+fn resolved(
+    registry: &Registry,
+    protocol: Protocol,
+    body: &Bytes,
+    rules: &ValidationRules,
+    is_asked: bool,
+) -> Vec<u32> {
+    let columns_bytes = columns_bytes_max(declared_len(body).expect("a snappy block"));
+    let (tenant, limits) = (TenantId::anonymous(), DecodeLimits::default());
+    let unread = decode_unread(protocol, body.clone(), tenant, &limits, columns_bytes);
+    let mut unread = unread.expect("a good request");
+    registry.recognise(unread.batch(), &rules.limits, 1, |batch, series| {
+        is_asked && rules.is_up_to_labels(batch, series)
+    });
+    let mut batch = unread.read().expect("a good request");
+    assert!(validate(&mut batch, rules).is_empty());
+    batch.judged_by = Some(rules.limits);
+    registry.resolve(&batch, 1, &|_, _| Ok(()), &mut Refusals::default())
+}
+
 fn bench(c: &mut Criterion) {
     let request = request();
     let limits = DecodeLimits::default();
@@ -68,6 +95,14 @@ fn bench(c: &mut Criterion) {
                 BatchSize::LargeInput,
             );
         });
+        let registry = Registry::new();
+        let ids = resolved(&registry, protocol, &body, &rules, false);
+        for (name, is_asked) in [("known", true), ("judged", false)] {
+            assert_eq!(resolved(&registry, protocol, &body, &rules, is_asked), ids);
+            group.bench_function(format!("{protocol}/{name}"), |b| {
+                b.iter(|| black_box(resolved(&registry, protocol, &body, &rules, is_asked)));
+            });
+        }
         group.bench_function(format!("{protocol}/generated"), |b| {
             b.iter(|| {
                 let text = snap::raw::Decoder::new().decompress_vec(&body).expect("a snappy block");

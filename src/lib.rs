@@ -44,8 +44,10 @@
 //!
 //! The server reads a bounded body and has [`ingest`] decode it without an allocation per label
 //! and validate it: what a second sender of an HA pair brings is left out ([`ingest::ha_pairs`]), labels
-//! become canonical, bad series are taken out, counted and named, the good ones go on.
-//! [`storage::Storage::append`] resolves labels to ids, hands the batch to the log and
+//! become canonical, bad series are taken out, counted and named, the good ones go on. Most series came
+//! before in the same bytes: [`storage::Storage::recognise`] gives those their ids, and their labels are neither
+//! read nor judged again.
+//! [`storage::Storage::append`] resolves the other labels to ids, hands the batch to the log and
 //! waits until the frame that holds it is synced; then the samples become visible in the head and
 //! the answer goes out. Nothing is acknowledged before it is durable, and nothing is dropped
 //! without being counted and named in the answer, but duplicates of an HA pair, which a metric counts.
@@ -111,6 +113,13 @@
 //! write 1.0: the bytes that a series' labels came in, known by a 128-bit hash under a secret of the
 //! process and tried first at the series that followed last time. What no epoch uses any more is
 //! forgotten, with its texts and numbers.
+//!
+//! The cache is asked before anything is judged. So the hash is one of the tenant and of the limits on labels,
+//! too: bytes are recognised where they were judged to be good by the same limits, and as those of no HA pair,
+//! and under other limits nothing is. A series by 2.0, whose symbols change with every request, is
+//! recognised where its labels, as they come, are exactly those of a series that was judged alike. A batch of
+//! recognised series holds its epoch, so that their ids stay theirs until it is in the log; what the log needs
+//! labels for has them from the head. A replica recognises none, since each of its segments has all labels.
 //!
 //! Samples are taken in any order inside retention. Of two samples of one series at one time the
 //! maximum in a fixed total order stays, so that order of arrival, retries and replays change

@@ -8,6 +8,7 @@ mod replay;
 use std::path::Path;
 use std::slice::from_ref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -15,7 +16,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::ManualClock;
 use crate::memory::MemoryBudget;
-use crate::model::series_batch::HistogramSample;
+use crate::model::series_batch::{HistogramSample, LabelLimits};
 use crate::model::time::{DAY_MS, HOUR_MS, MINUTE_MS, YEAR_MS};
 use crate::model::{
     Counts, Exemplar, FloatSample, Histogram, Labels, Matcher, Metadata, MetricType, ResetHint, TimeRange,
@@ -133,6 +134,64 @@ pub(super) fn bits(all: &[Series]) -> Vec<SeriesBits> {
             .collect()
     };
     all.iter().map(|series| (series.labels.to_string(), rows(series))).collect()
+}
+
+#[test]
+fn a_series_that_was_recognised_is_stored_under_its_labels_though_its_batch_has_none() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    let limits = LabelLimits::default();
+    let sent = |number: i64| {
+        let mut batch = batch_of("up", &[float(NOW_MS + number, number as f64)]);
+        batch.judged_by = Some(limits);
+        batch
+    };
+    let Kind::Alone(Alone { engine, .. }) = store.storage.0.clone() else { panic!("it stands alone") };
+    store.append(sent(0));
+    for number in 1..6 {
+        // The next log file defines its series anew.
+        if number % 2 == 0 {
+            engine.seal().expect("sealed");
+        }
+        let mut batch = sent(number);
+        store.storage.recognise(&mut batch, &limits, |_, _| true);
+        assert!(batch.series[0].known.is_some());
+        assert_eq!(batch.known_labels(&batch.series[0]), Some(labels("up", "a")));
+        batch.series[0].labels = 0..0;
+        if number % 3 == 0 {
+            engine.seal().expect("sealed");
+        }
+        assert_eq!(store.append(batch).written.floats, 1);
+    }
+    let want = [(
+        labels("up", "a").to_string(),
+        (0..6).map(|number| (NOW_MS + number, (number as f64).to_bits(), 0)).collect::<Vec<_>>(),
+    )];
+    assert_eq!(bits(&store.select(&[], TimeRange::ALL)), want);
+    drop((store, engine));
+
+    let store = Store::open(options(folder.path()));
+    assert_eq!(bits(&store.select(&[], TimeRange::ALL)), want);
+    store.close();
+}
+
+#[test]
+fn a_flush_waits_for_batches_whose_series_were_recognised() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    let limits = LabelLimits::default();
+    let mut batch = batch_of("up", &[float(NOW_MS, 1.0)]);
+    batch.judged_by = Some(limits);
+    store.append(batch.clone());
+    store.storage.recognise(&mut batch, &limits, |_, _| true);
+
+    let (storage, (done, settled)) = (store.storage.clone(), std::sync::mpsc::channel());
+    store.runtime.spawn(async move { done.send(storage.settle().await) });
+    assert!(settled.recv_timeout(Duration::from_millis(300)).is_err(), "the epoch is held");
+    drop(batch);
+
+    settled.recv().expect("it ends").expect("settled");
+    store.close();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! - [`receiver_rules`]: what the receiver suite of Prometheus asks, row by row
 //! - [`wire_forms`]: the many ways in which one message may be written
 //! - [`properties`]: both protocols agree, and the decoder agrees with the generated one
-//! - [`identity`]: a series is the same in the head by whatever way it came
+//! - [`identity`]: a series is the same in the head by whatever way it came, recognised or judged
 //! - [`fuzz`]: no bytes panic or take more than their share, for as long as one likes
 //! - [`random`]: requests out of a seed; [`reference`]: the decoder by generated types
 

@@ -85,6 +85,34 @@ async fn labels_beyond_the_limit_are_named_and_the_others_are_stored() {
 }
 
 #[tokio::test]
+async fn a_series_that_is_known_is_judged_again_by_other_limits() {
+    for (content_type, protocol) in [
+        ("application/x-protobuf", Protocol::V1),
+        ("application/x-protobuf;proto=io.prometheus.write.v2.Request", Protocol::V2),
+    ] {
+        let scene = scene("").await;
+        let headers = [("content-type", content_type), ("x-scope-orgid", "a")];
+        let sent = Sent::of([series("one"), series("a_long_name")]).body(protocol);
+        let write = async || scene.server.ask("POST", "/api/v1/write", &headers, sent.clone()).await;
+        for _ in 0..3 {
+            assert_eq!(write().await.status, 204, "{protocol}");
+        }
+
+        std::fs::write(&scene.file, "default: {label_value_bytes: 8}").expect("write");
+        scene.server.state.limits.look();
+        for _ in 0..3 {
+            let got = write().await;
+            assert_eq!(got.status, 400, "{protocol}");
+            assert!(got.text().contains("label_value_length"), "{}", got.text());
+        }
+        std::fs::write(&scene.file, "").expect("write");
+        scene.server.state.limits.look();
+        assert_eq!(write().await.status, 204, "{protocol}");
+        assert_eq!(scene.count("a").await, 2, "{protocol}");
+    }
+}
+
+#[tokio::test]
 async fn clusters_of_ha_pairs_beyond_the_limit_are_named_and_known_ones_go_on() {
     let scene = scene("default: {ha_clusters: 1}\ntenants: {big: {ha_clusters: 0}}").await;
     let of = |cluster: &str| {
