@@ -384,6 +384,8 @@ impl Inner {
             let guess = before.map(|before| self.entries[before].next.load(Ordering::Relaxed));
             let id = match series.span {
                 Some(_) => self.find_span(tenant, hash, guess),
+                // What nobody has judged yet may name a long text again and again.
+                None if symbols.is_full() => None,
                 // The labels of a series are canonical: what is sent just so needs no judgement to be.
                 None => symbols.find(batch, series, guess).filter(|id| self.entries[*id].span == Some(hash)),
             };
@@ -640,6 +642,11 @@ impl<'a> SymbolPairs<'a> {
         guess.or_else(|| self.inner.find_pairs(self.tenant, &self.pairs))
     }
 
+    /// Whether labels that are not known yet are looked up each time they come.
+    fn is_full(&self) -> bool {
+        self.known.len() >= SYMBOL_PAIRS_MAX
+    }
+
     fn pair(&mut self, batch: &SeriesBatch, label: LabelRef) -> Option<PairNumber> {
         let keys = &self.inner.keys;
         let hash = |label: &LabelRef| keys.mix(u64::from(label.name.start), u64::from(label.value.start));
@@ -648,7 +655,7 @@ impl<'a> SymbolPairs<'a> {
         }
         let (name, value) = (batch.text_of(label.name), batch.text_of(label.value));
         let pair = self.inner.index.find(self.tenant, name, value, &mut Neighbour::default());
-        if self.known.len() < SYMBOL_PAIRS_MAX {
+        if !self.is_full() {
             self.known.insert_unique(hash(&label), (label, pair), |(label, _)| hash(label));
         }
         pair
