@@ -1,11 +1,20 @@
 //! Label sets: canonical, immutable, cheap to clone and to compare.
 //!
-//! Owns the canonical form (sorted by name, no empty values, no name twice) and its packed
-//! bytes. Does not judge names: what a sender may send is `ingest::validate`'s.
+//! Owns the canonical form (sorted by name, no empty values, no name twice). Its bytes are
+//! [`packed`]'s, sets as keys of tables [`hash`]'s, sets made one after the other [`buffers`]'. Does
+//! not judge names: what a sender may send is `ingest::validate`'s.
+
+mod buffers;
+mod hash;
+mod packed;
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+
+pub use buffers::{LabelsBuffer, LabelsRow};
+pub use hash::{LabelsHash, LabelsMap, LabelsSet};
+use packed::{Packed, Packing, Texts};
 
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
@@ -13,12 +22,12 @@ pub const METRIC_NAME: &str = "__name__";
 /// A canonical label set in one allocation.
 ///
 /// Packed as, per label in order of names: varint name length, name, varint value length, value.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Labels(Arc<[u8]>);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Labels(Packed);
 
 impl Labels {
     pub fn empty() -> Self {
-        Self(Arc::from([].as_slice()))
+        Self(Packing::default().packed())
     }
 
     /// Canonicalises pairs in any order: empty values are dropped, of a name given twice the
@@ -33,16 +42,15 @@ impl Labels {
 
     /// Takes pairs that are canonical already (sorted by name, unique, no empty value).
     pub fn from_sorted<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut packed = Vec::with_capacity(128);
+        let mut buffer = LabelsBuffer::with_capacity(128);
         for (name, value) in pairs {
-            push_text(&mut packed, name);
-            push_text(&mut packed, value);
+            buffer.push(name, value);
         }
-        Self(packed.into())
+        buffer.labels()
     }
 
     pub fn iter(&self) -> Iter<'_> {
-        Iter { rest: &self.0 }
+        Iter { texts: self.0.texts() }
     }
 
     /// The label's value; `None` where the set lacks it (an empty value cannot be stored).
@@ -59,31 +67,40 @@ impl Labels {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_bytes().is_empty()
     }
 
     /// The packed canonical bytes: equal sets have equal bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_bytes()
+    }
+
+    /// The set of those labels whose name is to be kept.
+    pub fn filtered(&self, keep: impl FnMut(&str) -> bool) -> Self {
+        Self(self.0.filtered(keep))
+    }
+
+    /// As [`Ord::cmp`], and the name of the first of its labels that `other` does not have in its
+    /// place; `None` where it ends before that.
+    pub fn first_difference(&self, other: &Self) -> (Ordering, Option<&str>) {
+        let (order, mut texts) = self.0.compare(&other.0);
+        (order, texts.next())
     }
 }
 
 /// Pairs `(name, value)` in order of names.
 #[derive(Clone)]
 pub struct Iter<'a> {
-    rest: &'a [u8],
+    texts: Texts<'a>,
 }
 
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a str);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let name = take_text(&mut self.rest);
-        let value = take_text(&mut self.rest);
-        Some((name, value))
+        let name = self.texts.next()?;
+        Some((name, self.texts.next()?))
     }
 }
 
@@ -96,42 +113,17 @@ impl<'a> IntoIterator for &'a Labels {
     }
 }
 
-fn push_text(packed: &mut Vec<u8>, text: &str) {
-    let mut len = text.len();
-    while len >= 0x80 {
-        packed.push(len as u8 | 0x80);
-        len >>= 7;
+impl Hash for Labels {
+    /// In one piece: see [`LabelsHash`].
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.as_bytes());
     }
-    packed.push(len as u8);
-    packed.extend_from_slice(text.as_bytes());
-}
-
-fn take_text<'a>(rest: &mut &'a [u8]) -> &'a str {
-    let mut len = 0usize;
-    let mut shift = 0;
-    let mut at = 0;
-    loop {
-        let byte = rest[at];
-        at += 1;
-        len |= usize::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            break;
-        }
-        shift += 7;
-    }
-    let (text, tail) = rest[at..].split_at(len);
-    *rest = tail;
-    // SAFETY would be trivial (only `push_text` writes these bytes), yet the check is cheap.
-    std::str::from_utf8(text).expect("labels are packed from texts")
 }
 
 impl Ord for Labels {
     /// Prometheus' order: pair by pair, name before value, a prefix first.
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) {
-            return Ordering::Equal;
-        }
-        self.iter().cmp(other.iter())
+        self.0.compare(&other.0).0
     }
 }
 

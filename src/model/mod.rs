@@ -20,7 +20,9 @@ pub mod time;
 
 pub use exemplar::Exemplar;
 pub use histogram::{CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, ResetHint, Span};
-pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
+pub use labels::{
+    Labels, LabelsBuffer, LabelsBuilder, LabelsHash, LabelsMap, LabelsRow, LabelsSet, METRIC_NAME,
+};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Metadata, MetricType};
 pub use sample::{FloatSample, STALE_NAN_BITS, is_stale_nan, stale_nan};
