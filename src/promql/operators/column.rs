@@ -150,8 +150,5 @@ pub fn is_metadata_label(name: &str) -> bool {
 }
 
 pub fn drop_metric_name(labels: &Labels) -> Labels {
-    if !labels.iter().any(|(name, _)| is_metadata_label(name)) {
-        return labels.clone();
-    }
-    Labels::from_sorted(labels.iter().filter(|(name, _)| !is_metadata_label(name)))
+    labels.filtered(|name| !is_metadata_label(name))
 }

@@ -1,12 +1,10 @@
 //! `count_values`: one series per distinct value of a group.
 
-use std::collections::HashMap;
-
 use super::column::{Cell, SeriesColumn, is_absent};
 use super::evaluator::Evaluator;
 use super::grouping::group_labels;
 use super::step_grid::StepGrid;
-use crate::model::{Labels, LabelsBuilder};
+use crate::model::{LabelsBuilder, LabelsMap};
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::number::format_f;
 use crate::promql::plan::node::{Aggregate, NodeKind};
@@ -26,7 +24,7 @@ impl Evaluator<'_> {
             grouping.sort();
         }
         let mut results: Vec<SeriesColumn> = Vec::new();
-        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut index: LabelsMap<usize> = LabelsMap::default();
         self.stream(&aggregate.expr, grid, &mut |batch| {
             for series in &batch {
                 self.guard.check()?;

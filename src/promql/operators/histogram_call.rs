@@ -11,7 +11,7 @@ use super::evaluator::{Evaluator, Sink, bytes_of};
 use super::merge::merge_same_labels;
 use super::step_grid::StepGrid;
 use super::vector_call::string;
-use crate::model::{Labels, LabelsBuilder};
+use crate::model::{Labels, LabelsBuilder, LabelsMap};
 use crate::promql::annotations::{Annotation, Notes, text};
 use crate::promql::error::Result;
 use crate::promql::functions::Function;
@@ -55,7 +55,7 @@ struct Histograms {
     columns: Vec<SeriesColumn>,
     classic: Vec<Classic>,
     /// By the labels without `le`: the classic histogram.
-    index: HashMap<Labels, usize>,
+    index: LabelsMap<usize>,
     /// Series whose floats are no buckets: `le` is missing or no number.
     bad: Vec<usize>,
 }
@@ -126,7 +126,7 @@ impl Evaluator<'_> {
         let bytes = bytes_of(&columns);
         self.meter.reset_to(held, 0)?;
         let mut histograms =
-            Histograms { classic: Vec::new(), index: HashMap::new(), bad: Vec::new(), columns };
+            Histograms { classic: Vec::new(), index: LabelsMap::default(), bad: Vec::new(), columns };
         for (at, column) in histograms.columns.iter().enumerate() {
             if column.floats.iter().all(|value| is_absent(*value)) {
                 continue;

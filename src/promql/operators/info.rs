@@ -11,7 +11,7 @@ use super::fetch::drain;
 use super::instant::select_times;
 use super::merge::merge_same_labels;
 use super::step_grid::StepGrid;
-use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, TimeRange};
+use crate::model::{Labels, LabelsBuilder, LabelsMap, METRIC_NAME, MatchOp, Matcher, TimeRange};
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::histogram::Edition;
 use crate::promql::plan::node::{Call, Node, NodeKind, Shift};
@@ -143,7 +143,7 @@ impl Evaluator<'_> {
         grid: &StepGrid,
     ) -> Result<Vec<SeriesColumn>> {
         // By info metric, then by identifying labels.
-        let mut by_metric: BTreeMap<&str, HashMap<Labels, Vec<usize>>> = BTreeMap::new();
+        let mut by_metric: BTreeMap<&str, LabelsMap<Vec<usize>>> = BTreeMap::new();
         for (at, series) in info.iter().enumerate() {
             let of_metric = by_metric.entry(series.labels.metric_name().unwrap_or("")).or_default();
             of_metric.entry(identity(&series.labels)).or_default().push(at);
@@ -262,7 +262,7 @@ fn newest(info: &[SeriesColumn], candidates: &[usize], step: usize) -> Result<Op
 }
 
 fn identity(labels: &Labels) -> Labels {
-    Labels::from_sorted(labels.iter().filter(|(name, _)| IDENTIFYING.contains(name)))
+    labels.filtered(|name| IDENTIFYING.contains(&name))
 }
 
 fn is_positive(matcher: &Matcher) -> bool {

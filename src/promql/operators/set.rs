@@ -1,10 +1,8 @@
 //! `and`, `or` and `unless`.
 
-use std::collections::HashMap;
-
 use super::column::SeriesColumn;
 use super::vector_matching::signature;
-use crate::model::Labels;
+use crate::model::LabelsMap;
 use crate::promql::syntax::ast::{BinaryOp, VectorMatching};
 
 /// Elements of both sides are matched by their signature at every step.
@@ -33,11 +31,11 @@ pub fn combine_sets(
 }
 
 /// At which steps a signature has an element.
-struct Presence(HashMap<Labels, Vec<bool>>);
+struct Presence(LabelsMap<Vec<bool>>);
 
 impl Presence {
     fn of(columns: &[SeriesColumn], matching: &VectorMatching) -> Self {
-        let mut presence: HashMap<Labels, Vec<bool>> = HashMap::new();
+        let mut presence: LabelsMap<Vec<bool>> = LabelsMap::default();
         for column in columns {
             let steps = column.floats.len();
             let marks =
@@ -74,6 +72,7 @@ fn filter(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Labels;
     use crate::promql::operators::column::{ABSENT, is_absent};
 
     fn series(job: &str, floats: &[f64]) -> SeriesColumn {

@@ -3,13 +3,13 @@
 //! Series are matched once, by signature; whether both have a value is asked per step. The "one"
 //! side of a match may be several series as long as no two of them have a value at one step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::arithmetic::{Operation, Side, combine};
 use super::binary::changes_schema;
 use super::column::{ABSENT, SeriesColumn, drop_metric_name, is_metadata_label};
 use super::merge::merge_into;
-use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
+use crate::model::{Labels, LabelsBuilder, LabelsMap, METRIC_NAME};
 use crate::promql::annotations::Notes;
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::syntax::ast::{Cardinality, VectorMatching};
@@ -20,9 +20,9 @@ use crate::querier::QueryGuard;
 pub fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
     let listed = |name: &str| matching.labels.iter().any(|l| l == name);
     if matching.on {
-        Labels::from_sorted(labels.iter().filter(|(name, _)| listed(name)))
+        labels.filtered(listed)
     } else {
-        Labels::from_sorted(labels.iter().filter(|(name, _)| *name != METRIC_NAME && !listed(name)))
+        labels.filtered(|name| name != METRIC_NAME && !listed(name))
     }
 }
 
@@ -85,7 +85,7 @@ impl Matching<'_> {
 
     /// Series by signature, in the order in which signatures come.
     fn matches(&self) -> Vec<Match> {
-        let mut index: HashMap<Labels, usize> = HashMap::new();
+        let mut index: LabelsMap<usize> = LabelsMap::default();
         let mut matches: Vec<Match> = Vec::new();
         for (side, columns) in [&self.many, &self.one].into_iter().enumerate() {
             for (at, column) in columns.iter().enumerate() {
@@ -267,7 +267,7 @@ struct Paired {
 #[derive(Default)]
 struct Results {
     all: Vec<ResultSeries>,
-    index: HashMap<Labels, usize>,
+    index: LabelsMap<usize>,
 }
 
 struct ResultSeries {
