@@ -1,45 +1,83 @@
 //! Groups of `by` and `without`.
 
-use std::collections::HashMap;
+use hashbrown::HashTable;
 
 use super::column::SeriesColumn;
-use crate::model::{Labels, METRIC_NAME};
+use crate::model::{Labels, LabelsBuffer, LabelsHash, METRIC_NAME};
 
 /// Labels of a series' group. `grouping` is sorted.
 pub fn group_labels(labels: &Labels, grouping: &[String], without: bool) -> Labels {
-    let listed = |name: &str| grouping.binary_search_by(|g| g.as_str().cmp(name)).is_ok();
-    if without {
-        return Labels::from_sorted(labels.iter().filter(|(name, _)| *name != METRIC_NAME && !listed(name)));
+    let mut group = LabelsBuffer::default();
+    pack_group(labels, grouping, without, &mut group);
+    group.labels()
+}
+
+/// As [`group_labels`], into a buffer.
+fn pack_group(labels: &Labels, grouping: &[String], without: bool, group: &mut LabelsBuffer) {
+    group.clear();
+    // Both are in order of names.
+    let mut listed = grouping;
+    for (name, value) in labels {
+        while let [first, later @ ..] = listed
+            && first.as_str() < name
+        {
+            listed = later;
+        }
+        let is_listed = listed.first().is_some_and(|first| first.as_str() == name);
+        if without {
+            if !is_listed && name != METRIC_NAME {
+                group.push(name, value);
+            }
+        } else if is_listed {
+            group.push(name, value);
+        } else if listed.is_empty() {
+            break;
+        }
     }
-    if grouping.is_empty() {
-        return Labels::empty();
-    }
-    Labels::from_sorted(labels.iter().filter(|(name, _)| listed(name)))
 }
 
 /// Numbers groups in the order in which their first series comes.
 pub struct Groups<'a> {
     grouping: &'a [String],
     without: bool,
-    index: HashMap<Labels, usize>,
+    /// Numbers by labels, which are made for the first series of a group only.
+    index: HashTable<usize>,
     labels: Vec<Labels>,
+    /// Labels of the last series' group, and its number.
+    packed: LabelsBuffer,
+    last: usize,
 }
 
 impl<'a> Groups<'a> {
     pub fn new(grouping: &'a [String], without: bool) -> Self {
-        Self { grouping, without, index: HashMap::new(), labels: Vec::new() }
+        Self {
+            grouping,
+            without,
+            index: HashTable::new(),
+            labels: Vec::new(),
+            packed: LabelsBuffer::default(),
+            last: 0,
+        }
     }
 
     /// Number of the series' group; the next one if it is the first of its group.
     pub fn number(&mut self, series: &SeriesColumn) -> usize {
-        let labels = group_labels(&series.labels, self.grouping, self.without);
-        if let Some(number) = self.index.get(&labels) {
-            return *number;
+        pack_group(&series.labels, self.grouping, self.without, &mut self.packed);
+        let packed = self.packed.as_bytes();
+        let is_it = |labels: &Labels| labels.as_bytes() == packed;
+        // Series come in order: neighbours are mostly of one group.
+        if self.labels.get(self.last).is_some_and(is_it) {
+            return self.last;
         }
-        let number = self.labels.len();
-        self.index.insert(labels.clone(), number);
-        self.labels.push(labels);
-        number
+        let hash = LabelsHash.of(packed);
+        let known = self.index.find(hash, |number| is_it(&self.labels[*number])).copied();
+        self.last = known.unwrap_or_else(|| {
+            let number = self.labels.len();
+            self.labels.push(self.packed.labels());
+            self.index.insert_unique(hash, number, |number| LabelsHash.of(self.labels[*number].as_bytes()));
+            number
+        });
+        self.last
     }
 
     pub fn count(&self) -> usize {
@@ -53,6 +91,8 @@ impl<'a> Groups<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -67,5 +107,36 @@ mod tests {
         check(&["b", "c"], false, r#"{b="2"}"#);
         check(&["__name__"], false, "up");
         check(&[], false, "{}");
+    }
+
+    proptest! {
+        #[test]
+        fn series_are_of_one_group_where_its_labels_are_equal(
+            sets in prop::collection::vec(prop::collection::btree_map("[a-d]|__name__", "[xy]", 0..5), 0..20),
+            mut grouping in prop::collection::vec("[a-e]|__name__", 0..4),
+            without in any::<bool>(),
+        ) {
+            grouping.sort();
+            let mut groups = Groups::new(&grouping, without);
+            let mut want: Vec<Labels> = Vec::new();
+            for set in &sets {
+                let is_kept = |name: &String| match without {
+                    true => name != METRIC_NAME && !grouping.contains(name),
+                    false => grouping.contains(name),
+                };
+                let group = Labels::from_pairs(set.iter().filter(|(name, _)| is_kept(name)));
+                let known = want.iter().position(|labels| *labels == group);
+                let number = known.unwrap_or_else(|| {
+                    want.push(group.clone());
+                    want.len() - 1
+                });
+
+                let series = SeriesColumn::floats(Labels::from_pairs(set), vec![0.0]);
+                prop_assert_eq!(group_labels(&series.labels, &grouping, without), group);
+                prop_assert_eq!(groups.number(&series), number);
+            }
+            prop_assert_eq!(groups.count(), want.len());
+            prop_assert_eq!(groups.into_labels(), want);
+        }
     }
 }
