@@ -6,6 +6,8 @@
 //! held in memory. Number 0 is the empty text, which is no symbol.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -110,9 +112,10 @@ fn put_block(out: &mut Vec<u8>, texts: &[Arc<str>]) {
 
 /// A decoded block.
 #[derive(Debug)]
-struct SymbolBlock {
-    texts: Vec<Arc<str>>,
-    bytes: usize,
+pub(super) struct SymbolBlock {
+    /// One after the other.
+    texts: String,
+    ends: Vec<usize>,
 }
 
 impl SymbolBlock {
@@ -121,21 +124,69 @@ impl SymbolBlock {
         if cursor.count(BLOCK_SYMBOLS as usize)? != count {
             return Err(Malformed("a block of strings has not as many as it should"));
         }
-        let mut texts: Vec<Arc<str>> = Vec::with_capacity(count);
+        let mut block = Self { texts: String::new(), ends: Vec::with_capacity(count) };
         let mut text = Vec::new();
-        for _ in 0..count {
+        for at in 0..count {
             let shared = cursor.count(text.len())?;
             text.truncate(shared);
             text.extend_from_slice(cursor.sized()?);
             let valid = std::str::from_utf8(&text).map_err(|_| Malformed("a string is not UTF-8"))?;
-            if valid.is_empty() || texts.last().is_some_and(|last| **last >= *valid) {
+            if valid.is_empty() || (at > 0 && block.text(at - 1) >= valid) {
                 return Err(Malformed("strings are not in order"));
             }
-            texts.push(valid.into());
+            block.texts.push_str(valid);
+            block.ends.push(block.texts.len());
         }
         cursor.end()?;
-        let bytes = texts.iter().map(|text| text.len() + 32).sum();
-        Ok(Self { texts, bytes })
+        block.texts.shrink_to_fit();
+        Ok(block)
+    }
+
+    fn text(&self, at: usize) -> &str {
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        &self.texts[start..self.ends[at]]
+    }
+
+    /// How many texts are below this one.
+    fn lower_bound(&self, text: &str) -> usize {
+        let (mut from, mut to) = (0, self.ends.len());
+        while from < to {
+            let middle = (from + to) / 2;
+            if self.text(middle) < text { from = middle + 1 } else { to = middle }
+        }
+        from
+    }
+
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.texts.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+}
+
+/// A string of the part.
+pub struct Symbol {
+    block: Arc<SymbolBlock>,
+    at: usize,
+}
+
+impl Symbol {
+    /// The string of this number in the block that has it.
+    pub(super) fn of(block: &Arc<SymbolBlock>, number: u32) -> Self {
+        Self { block: Arc::clone(block), at: ((number - 1) % BLOCK_SYMBOLS) as usize }
+    }
+}
+
+impl Deref for Symbol {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.block.text(self.at)
+    }
+}
+
+impl fmt::Debug for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
     }
 }
 
@@ -168,13 +219,21 @@ impl Dictionary {
     }
 
     /// The text of a number between 1 and the number of symbols.
-    pub fn text(&self, source: &dyn SectionSource, number: u32) -> Result<Arc<str>, PartError> {
+    pub fn text(&self, source: &dyn SectionSource, number: u32) -> Result<Symbol, PartError> {
+        Ok(Symbol::of(&self.block_of(source, number)?, number))
+    }
+
+    /// The block that has the text of a number, which is checked.
+    pub(super) fn block_of(
+        &self,
+        source: &dyn SectionSource,
+        number: u32,
+    ) -> Result<Arc<SymbolBlock>, PartError> {
         if number == 0 || number > self.symbols {
             let what = format!("string {number} of {} was referred to", self.symbols);
             return Err(PartError::corrupt(Section::Symbols, &number.to_be_bytes(), what));
         }
-        let block = self.block(source, (number - 1) / BLOCK_SYMBOLS)?;
-        Ok(Arc::clone(&block.texts[((number - 1) % BLOCK_SYMBOLS) as usize]))
+        self.block(source, (number - 1) / BLOCK_SYMBOLS)
     }
 
     /// The least number whose text is not below `text`, and whether it is that text; one beyond
@@ -200,8 +259,8 @@ impl Dictionary {
             PartError::corrupt(Section::Symbols, &start, "the separator after all strings is missing")
         })?;
         let block = self.block(source, number)?;
-        let at = block.texts.partition_point(|candidate| &**candidate < text);
-        let exact = block.texts.get(at).is_some_and(|candidate| &**candidate == text);
+        let at = block.lower_bound(text);
+        let exact = at < block.ends.len() && block.text(at) == text;
         Ok((number * BLOCK_SYMBOLS + at as u32 + 1, exact))
     }
 
@@ -233,11 +292,11 @@ impl Dictionary {
         let block = SymbolBlock::decode(&value, count).map_err(|e| corrupt(e.to_string()))?;
         let block = Arc::new(block);
         let mut cache = self.cache.lock();
-        if cache.bytes + block.bytes > self.cache_bytes_max {
+        if cache.bytes + block.bytes() > self.cache_bytes_max {
             *cache = Cache::default();
         }
         if cache.blocks.insert(number, Arc::clone(&block)).is_none() {
-            cache.bytes += block.bytes;
+            cache.bytes += block.bytes();
         }
         Ok(block)
     }

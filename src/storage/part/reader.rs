@@ -1,7 +1,8 @@
-//! Reads a part: labels, samples and exemplars of rows.
+//! Reads a part: samples and exemplars of rows.
 //!
 //! Opening reads the header only; everything else is read when it is asked for. Which rows a
-//! question concerns is `select`'s; label names and values are `label_queries`'.
+//! question concerns is `select`'s; labels of rows are `label_sets`', label names and values
+//! `label_queries`'.
 //!
 //! Memory that an answer takes is reserved with the query's guard before it is allocated and stays
 //! reserved: whoever takes the answer releases it, or the query's end does.
@@ -9,15 +10,14 @@
 use std::sync::Arc;
 
 use super::container::{Section, SectionSource};
-use super::dictionary::Dictionary;
+use super::dictionary::{Dictionary, Symbol};
 use super::error::PartError;
 use super::exemplars::take_exemplars;
 use super::keys;
-use super::rows::read_pairs;
 use super::samples::{Decoder, RecordError};
 use super::series::{PartSummary, RowSamples, TenantRows};
 use super::statistics::decode_summary;
-use crate::model::{Exemplar, Labels, TenantId, TimeRange};
+use crate::model::{Exemplar, TenantId, TimeRange};
 use crate::querier::QueryGuard;
 
 /// Rows whose samples are read together.
@@ -31,9 +31,6 @@ pub(super) const CHECK_ROWS: usize = 1024;
 
 /// Decoded strings that a reader keeps unless told otherwise.
 const CACHE_BYTES: usize = 1 << 20;
-
-/// A symbol's number and text.
-type Text = (u32, Arc<str>);
 
 /// Takes a row's place in its batch and a record.
 type EachRecord<'a> = &'a mut dyn FnMut(usize, &[u8]) -> Result<(), RecordError>;
@@ -100,41 +97,7 @@ impl<S: SectionSource> PartReader<S> {
         self.dictionary.drop_cache();
     }
 
-    /// Labels of `rows`, which ascend, in the same order.
-    pub fn labels(&self, rows: &[u32], guard: &QueryGuard) -> Result<Vec<Labels>, PartError> {
-        self.check_rows(rows)?;
-        let mut labels = Vec::with_capacity(rows.len());
-        // Neighbours share most of their labels: a text is looked up only where it differs.
-        let mut texts: Vec<(Text, Text)> = Vec::new();
-        for batch in rows.chunks(CHECK_ROWS) {
-            guard.check()?;
-            for pairs in read_pairs(&self.source, batch, self.summary.rows, self.summary.symbols)? {
-                texts.truncate(pairs.len());
-                for (at, (name, value)) in pairs.into_iter().enumerate() {
-                    match texts.get_mut(at) {
-                        Some(text) => {
-                            self.look_up(&mut text.0, name)?;
-                            self.look_up(&mut text.1, value)?;
-                        }
-                        None => texts.push(((name, self.symbol(name)?), (value, self.symbol(value)?))),
-                    }
-                }
-                let row_labels = Labels::from_sorted(texts.iter().map(|(name, value)| (&*name.1, &*value.1)));
-                guard.reserve(row_labels.as_bytes().len() as u64 + 32)?;
-                labels.push(row_labels);
-            }
-        }
-        Ok(labels)
-    }
-
-    fn look_up(&self, text: &mut Text, number: u32) -> Result<(), PartError> {
-        if text.0 != number {
-            *text = (number, self.symbol(number)?);
-        }
-        Ok(())
-    }
-
-    pub(super) fn symbol(&self, number: u32) -> Result<Arc<str>, PartError> {
+    pub(super) fn symbol(&self, number: u32) -> Result<Symbol, PartError> {
         self.dictionary.text(&self.source, number)
     }
 
@@ -218,7 +181,7 @@ impl<S: SectionSource> PartReader<S> {
         })
     }
 
-    fn check_rows(&self, rows: &[u32]) -> Result<(), PartError> {
+    pub(super) fn check_rows(&self, rows: &[u32]) -> Result<(), PartError> {
         let total = self.summary.rows;
         let ascending = rows.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| pair[1]);
         match rows.last().copied().filter(|last| *last >= total).or(ascending) {

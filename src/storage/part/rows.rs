@@ -134,8 +134,18 @@ impl RowBlock {
     }
 }
 
-/// Takes the next row of a block after `last`, the row before it.
-fn take_row(cursor: &mut Cursor<'_>, last: &[(u32, u32)], symbols: u32) -> Result<SymbolPairs, Malformed> {
+/// A row's labels, and what of them differs from the row that was given before.
+#[derive(Debug, Default)]
+pub struct Row {
+    pub pairs: SymbolPairs,
+    /// Everything may differ.
+    pub is_other: bool,
+    /// Otherwise bit *i*: the value of pair *i* may.
+    pub other_values: u64,
+}
+
+/// Makes of a row the next one of its block.
+fn take_row(cursor: &mut Cursor<'_>, row: &mut Row, symbols: u32) -> Result<(), Malformed> {
     let symbol = |number: i64| match u32::try_from(number) {
         Ok(number) if number >= 1 && number <= symbols => Ok(number),
         _ => Err(Malformed("a label refers to no string")),
@@ -143,26 +153,27 @@ fn take_row(cursor: &mut Cursor<'_>, last: &[(u32, u32)], symbols: u32) -> Resul
     let head = cursor.varint()?;
     let count = usize::try_from(head >> 1).map_err(|_| Malformed("a count is too large"))?;
     if head & 1 == 1 {
-        if count != last.len() || count > DIFFERENCES_MAX {
+        if count != row.pairs.len() || count > DIFFERENCES_MAX {
             return Err(Malformed("a row has other labels than the row it refers to"));
         }
         let mut bits = cursor.varint()?;
         if bits.checked_shr(count as u32).unwrap_or(0) != 0 {
             return Err(Malformed("a row differs in labels it does not have"));
         }
-        let mut pairs = last.to_vec();
+        row.other_values |= bits;
         while bits != 0 {
-            let pair = &mut pairs[bits.trailing_zeros() as usize];
+            let pair = &mut row.pairs[bits.trailing_zeros() as usize];
             pair.1 = symbol(i64::from(pair.1).wrapping_add(cursor.zigzag()?))?;
             bits &= bits - 1;
         }
-        return Ok(pairs);
+        return Ok(());
     }
     // A pair takes two bytes at least.
     if count > cursor.len() / 2 {
         return Err(Malformed("a count is too large"));
     }
-    let mut pairs = Vec::with_capacity(count);
+    row.is_other = true;
+    row.pairs.clear();
     let mut last_name = 0i64;
     for _ in 0..count {
         let step = i64::from(cursor.varint_u32()?);
@@ -171,9 +182,9 @@ fn take_row(cursor: &mut Cursor<'_>, last: &[(u32, u32)], symbols: u32) -> Resul
         }
         last_name += step;
         let value = i64::from(cursor.varint_u32()?);
-        pairs.push((symbol(last_name)?, symbol(value)?));
+        row.pairs.push((symbol(last_name)?, symbol(value)?));
     }
-    Ok(pairs)
+    Ok(())
 }
 
 /// Labels of `rows`, ascending numbers below `rows_total`, in the same order.
@@ -184,6 +195,22 @@ pub fn read_pairs(
     symbols: u32,
 ) -> Result<Vec<SymbolPairs>, PartError> {
     let mut found = Vec::with_capacity(rows.len());
+    each_row(source, rows, rows_total, symbols, &mut |row| {
+        found.push(row.pairs.clone());
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Gives `rows`, ascending numbers below `rows_total`, in the same order.
+pub fn each_row(
+    source: &dyn SectionSource,
+    rows: &[u32],
+    rows_total: u32,
+    symbols: u32,
+    each: &mut dyn FnMut(&Row) -> Result<(), PartError>,
+) -> Result<(), PartError> {
+    let mut row = Row::default();
     for batch in rows.chunk_by(|a, b| b / BLOCK_ROWS - a / BLOCK_ROWS <= 1) {
         let (first, last) = (batch[0] / BLOCK_ROWS, batch[batch.len() - 1] / BLOCK_ROWS);
         let mut wanted = batch.iter().copied().peekable();
@@ -192,28 +219,30 @@ pub fn read_pairs(
             let corrupt = |e: Malformed| PartError::corrupt(Section::Series, key, e.to_string());
             let number = keys::block_number(Section::Series, key)?;
             let mut cursor = Cursor::new(value);
-            let mut pairs = SymbolPairs::new();
-            for row in number * BLOCK_ROWS..rows_total.min((number + 1).saturating_mul(BLOCK_ROWS)) {
+            row.is_other = true;
+            row.pairs.clear();
+            for at in number * BLOCK_ROWS..rows_total.min((number + 1).saturating_mul(BLOCK_ROWS)) {
                 if wanted.peek().is_none_or(|next| next / BLOCK_ROWS != number) {
                     break;
                 }
-                pairs = take_row(&mut cursor, &pairs, symbols).map_err(corrupt)?;
-                if wanted.next_if_eq(&row).is_some() {
-                    found.push(pairs.clone());
+                take_row(&mut cursor, &mut row, symbols).map_err(corrupt)?;
+                if wanted.next_if_eq(&at).is_some() {
+                    each(&row)?;
+                    (row.is_other, row.other_values) = (false, 0);
                 }
             }
             Ok(wanted.peek().is_some())
         })?;
-        if let Some(row) = wanted.next() {
-            let key = keys::block(keys::BLOCKS, row / BLOCK_ROWS);
+        if let Some(missing) = wanted.next() {
+            let key = keys::block(keys::BLOCKS, missing / BLOCK_ROWS);
             return Err(PartError::corrupt(
                 Section::Series,
                 &key,
-                format!("the block of row {row} is missing"),
+                format!("the block of row {missing} is missing"),
             ));
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Runs within blocks: length, then 0, or 1 and the change of the earliest time, the distance of the latest.

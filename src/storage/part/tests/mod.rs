@@ -111,6 +111,27 @@ fn a_reader_that_may_not_hold_anything_says_so() {
 }
 
 #[test]
+fn labels_of_many_rows_are_those_of_each_and_only_they_stay_reserved() {
+    let all: Vec<_> = (0..700)
+        .map(|i| gauge(["a", "b", "c"][i / 300], &format!("{:03}-{}", i % 300, "x".repeat(i % 50)), &[5]))
+        .collect();
+    let (container, summary) = written(&all, PartOptions::default());
+    let reader = PartReader::open_with_cache(container, 0).expect("own bytes");
+    let guard = QueryGuard::unlimited();
+    let rows: Vec<u32> = (0..summary.rows).filter(|row| row % 7 != 3).collect();
+
+    let read = reader.labels(&rows, &guard).expect("own bytes");
+
+    assert_eq!(guard.reserved_bytes(), read.iter().map(|set| set.as_bytes().len() as u64 + 32).sum::<u64>());
+    assert!(guard.peak_bytes() > guard.reserved_bytes(), "blocks were at hand");
+    for (row, labels) in rows.iter().zip(&read) {
+        let alone = reader.labels(&[*row], &QueryGuard::unlimited()).expect("own bytes");
+        assert_eq!(alone, [labels.clone()], "row {row}");
+        assert_eq!(*labels, all[*row as usize].labels);
+    }
+}
+
+#[test]
 fn a_long_row_is_read_in_parts() {
     let timestamps_ms: Vec<i64> = (0..100_000).map(|i| i * 15_000).collect();
     let (container, _) = written(&[gauge("long", "x", &timestamps_ms)], PartOptions::default());

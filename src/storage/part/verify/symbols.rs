@@ -1,15 +1,13 @@
 //! The dictionary: strings ascend, and each block is found by the texts at its ends.
 
-use std::sync::Arc;
-
 use super::Report;
 use crate::storage::part::container::SectionSource;
-use crate::storage::part::dictionary::BLOCK_SYMBOLS;
+use crate::storage::part::dictionary::{BLOCK_SYMBOLS, Symbol};
 use crate::storage::part::reader::PartReader;
 
 pub fn verify<S: SectionSource>(reader: &PartReader<S>, report: Report<'_>) {
     let symbols = reader.summary.symbols;
-    let mut last: Option<Arc<str>> = None;
+    let mut last: Option<Symbol> = None;
     let mut number = 1;
     while number <= symbols {
         match reader.symbol(number) {
