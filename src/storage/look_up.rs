@@ -8,9 +8,10 @@
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
+use super::found::Found;
 use super::head::registry::RegistryView;
 use super::part::{PartError, PartReader, SectionSource};
-use super::select::{BATCH_SERIES, Found, TenantQuerier};
+use super::select::{BATCH_SERIES, TenantQuerier};
 use super::view::Part;
 use crate::model::{Labels, Matcher, TimeRange};
 use crate::querier::{QueryError, QueryGuard};
@@ -150,13 +151,10 @@ impl TenantQuerier {
             drop(registry);
             return self.each_labels_with_samples(matchers, ask, each);
         }
-        for (at, series) in registry.select(&self.tenant, matchers).into_iter().enumerate() {
-            if at.is_multiple_of(BATCH_SERIES) {
-                guard.check()?;
-            }
-            if view.epochs.iter().any(|e| e.epoch.has_samples(series, range)) {
-                each(registry.labels(series))?;
-            }
+        for mut batch in registry.select(&self.tenant, matchers).chunks(BATCH_SERIES).map(<[_]>::to_vec) {
+            guard.check()?;
+            batch.retain(|series| view.epochs.iter().any(|e| e.epoch.has_samples(*series, range)));
+            registry.labels_of(&batch).into_iter().try_for_each(&mut *each)?;
         }
         drop(registry);
         // The labels of most parts' series are one batch; of others, which may have millions, they are read as

@@ -5,7 +5,7 @@
 //! - the way down: [`flush`] epochs → parts · [`merge`] parts → larger parts · [`part`] the run
 //!   format · [`local`] RocksDB and the catalogue · [`commit`] its changes · [`window`] [`cut`] times
 //!   of parts · [`retention`] · [`disk_room`]
-//! - the way back: [`select`] one tenant's answer · [`view`] what is live · [`join`] equal times ·
+//! - the way back: [`select`] one tenant's answer · [`found`] series, each once · [`view`] what is live · [`join`] equal times ·
 //!   [`erase`] · [`side_by_side`] parts that are far away
 //! - the start: [`directory`] whose folder is it · [`replay`] the log into the head
 //! - one of several on a bucket: [`block`] a part as one object · [`replica`] what is made of segments and blocks
@@ -27,6 +27,7 @@ mod engine;
 mod erase;
 mod error;
 mod flush;
+mod found;
 mod head;
 mod join;
 mod local;

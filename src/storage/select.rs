@@ -3,20 +3,22 @@
 //! Finds the series first (registry and part indexes), then reads them in batches in order of
 //! their labels, so that a part is scanned along its own row order and memory stays bounded by a
 //! batch. How many series that is follows from what those before took. Every piece of a series,
-//! from whichever epoch or part, goes through one join. What there is, without samples, tells
-//! [`super::look_up`].
+//! from whichever epoch or part, goes through one join. That each series is found once is
+//! [`super::found`]'s; what there is, without samples, tells [`super::look_up`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::erase::erase;
+use super::found::{Found, FoundSet};
 use super::head::SeriesRef;
 use super::join::SampleColumns;
 use super::look_up::LookUp;
 use super::part::RowSamples;
 use super::readable::Readable;
 use super::view::{Hidden, Part, View};
-use crate::model::{Exemplar, FloatSample, Labels, Matcher, Metadata, ResetHint, TenantId, TimeRange};
+use crate::model::{
+    Exemplar, FloatSample, Labels, LabelsMap, Matcher, Metadata, ResetHint, TenantId, TimeRange,
+};
 use crate::querier::{
     ExemplarSeries, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
 };
@@ -34,42 +36,11 @@ pub struct TenantQuerier {
     pub(super) tenant: TenantId,
 }
 
-/// Where a series' samples are.
-pub(super) struct Found {
-    pub labels: Labels,
-    head: Option<SeriesRef>,
-    /// (index of the part in the view, row).
-    rows: Vec<(u32, u32)>,
-    /// What retention keeps of it.
-    pub oldest_ms: i64,
-}
+/// Memory of a series of the head beside its labels, until all places were looked at.
+const HEAD_SERIES_BYTES: u64 = (size_of::<SeriesRef>() + size_of::<Labels>()) as u64 + 16;
 
-/// Series found so far, each once.
-#[derive(Default)]
-struct FoundSet {
-    found: Vec<Found>,
-    by_labels: HashMap<Labels, usize>,
-    /// Memory that they take.
-    bytes: u64,
-}
-
-impl FoundSet {
-    /// The series of these labels; reserves for it where it is new.
-    fn entry(&mut self, labels: Labels, guard: &QueryGuard) -> Result<&mut Found, QueryError> {
-        let at = match self.by_labels.get(&labels) {
-            Some(at) => *at,
-            None => {
-                let bytes = labels.as_bytes().len() as u64 + size_of::<Found>() as u64 + 64;
-                guard.reserve(bytes)?;
-                self.bytes += bytes;
-                self.by_labels.insert(labels.clone(), self.found.len());
-                self.found.push(Found { labels, head: None, rows: Vec::new(), oldest_ms: i64::MIN });
-                self.found.len() - 1
-            }
-        };
-        Ok(&mut self.found[at])
-    }
-}
+/// What is read of a part: its index in the view, the row, and the place of its series in the batch.
+type Wanted = (u32, u32, usize);
 
 /// Series and the view they were found in.
 type FoundInView = (Arc<View>, Vec<Found>);
@@ -92,16 +63,24 @@ impl TenantQuerier {
         // Loaded while nothing is forgotten: see `RegistryView`.
         let view = self.store.view();
         let before = guard.reserved_bytes();
-        let mut all = FoundSet::default();
-        for (at, series) in head.into_iter().enumerate() {
-            if at.is_multiple_of(BATCH_SERIES) {
-                guard.check()?;
-            }
-            if view.epochs.iter().any(|e| e.epoch.has_samples(series, range)) {
-                all.entry(registry.labels(series), guard)?.head = Some(series);
-            }
+        let (mut head_series, mut head_labels): (Vec<SeriesRef>, Vec<Labels>) = (Vec::new(), Vec::new());
+        let mut head_bytes = 0;
+        for batch in head.chunks(BATCH_SERIES) {
+            guard.check()?;
+            let is_there = |series: &&SeriesRef| {
+                view.epochs.iter().any(|epoch| epoch.epoch.has_samples(**series, range))
+            };
+            let series: Vec<SeriesRef> = batch.iter().filter(is_there).copied().collect();
+            let labels = registry.labels_of(&series);
+            let bytes: u64 =
+                labels.iter().map(|labels| labels.as_bytes().len() as u64 + HEAD_SERIES_BYTES).sum();
+            guard.reserve(bytes)?;
+            head_bytes += bytes;
+            head_series.extend(series);
+            head_labels.extend(labels);
         }
         drop(registry);
+        let mut all = FoundSet::default();
         let of_part = |(_, part): &(usize, &Part)| {
             guard.check()?;
             let reader = part.reader()?;
@@ -111,16 +90,17 @@ impl TenantQuerier {
         };
         self.store.side_by_side().each(&view.parts_in(range), of_part, |done| {
             for ((part_at, _), (rows, labels)) in done {
-                all.bytes += size_of::<(u32, u32)>() as u64 * rows.len() as u64;
-                for (row, labels) in rows.into_iter().zip(labels) {
-                    all.entry(labels, guard)?.rows.push((*part_at as u32, row));
-                }
+                all.add_rows(*part_at as u32, &rows, labels, guard)?;
                 self.bound_texts(&view, *part_at);
             }
             // Most series are in every part: what is held of them is held once.
-            guard.reserve_exactly(before + all.bytes)
+            guard.reserve_exactly(before + head_bytes + all.bytes())
         })?;
-        let mut found = all.found;
+        // Most of them are in parts, too, whose order costs less.
+        all.add_head(&head_series, head_labels, guard)?;
+        drop(head_series);
+        guard.reserve_exactly(before + all.bytes())?;
+        let mut found = all.into_sorted(guard)?;
         let retention = self.store.retention();
         if retention.has_rules_after(range.start_ms) {
             for found in &mut found {
@@ -128,7 +108,6 @@ impl TenantQuerier {
             }
             found.retain(|found| found.oldest_ms <= range.end_ms);
         }
-        found.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         Ok((view, found))
     }
 
@@ -154,25 +133,25 @@ impl TenantQuerier {
         range: TimeRange,
         guard: &QueryGuard,
     ) -> Result<Vec<Series>, QueryError> {
-        let mut pieces: Vec<Vec<RowSamples>> = batch.iter().map(|_| Vec::new()).collect();
-        let mut by_part: HashMap<u32, Vec<(u32, usize)>> = HashMap::new();
+        let of_head = |found: &Found| if found.head.is_some() { view.epochs.len() } else { 0 };
+        let pieces_max = |found: &Found| found.rows.as_slice().len() + of_head(found);
+        let mut pieces: Vec<Vec<RowSamples>> =
+            batch.iter().map(|found| Vec::with_capacity(pieces_max(found).min(4))).collect();
+        let mut wanted: Vec<Wanted> = Vec::with_capacity(batch.len());
         for (at, found) in batch.iter().enumerate() {
-            for &(part, row) in &found.rows {
-                by_part.entry(part).or_default().push((row, at));
-            }
+            wanted.extend(found.rows.as_slice().iter().map(|(part, row)| (*part, *row, at)));
         }
-        let mut parts: Vec<_> = by_part.into_iter().collect();
-        parts.sort_unstable_by_key(|(part, _)| *part);
-        parts.iter_mut().for_each(|(_, wanted)| wanted.sort_unstable());
-        let of_part = |(part_at, wanted): &(u32, Vec<(u32, usize)>)| {
+        wanted.sort_unstable();
+        let parts: Vec<&[Wanted]> = wanted.chunk_by(|a, b| a.0 == b.0).collect();
+        let of_part = |wanted: &&[Wanted]| {
             guard.check()?;
-            let part = &view.parts[*part_at as usize];
-            let rows: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
+            let part = &view.parts[wanted[0].0 as usize];
+            let rows: Vec<u32> = wanted.iter().map(|(_, row, _)| *row).collect();
             let hiding: Vec<&Hidden> =
                 view.hidden.iter().map(|h| &**h).filter(|h| part.may_hold(h)).collect();
             let mut found: Vec<(usize, RowSamples)> = Vec::new();
             part.reader()?.read(&rows, range, guard, &mut |row, mut samples: RowSamples| {
-                let at = wanted[wanted.partition_point(|(r, _)| *r < row)].1;
+                let at = wanted[wanted.partition_point(|(_, r, _)| *r < row)].2;
                 self.hide(&hiding, &batch[at].labels, &mut samples);
                 if !samples.is_empty() {
                     found.push((at, samples));
@@ -325,7 +304,7 @@ impl Querier for TenantQuerier {
         guard: &QueryGuard,
     ) -> Result<Vec<ExemplarSeries>, QueryError> {
         let range = self.within_retention(range);
-        let mut by_labels: HashMap<Labels, Vec<Exemplar>> = HashMap::new();
+        let mut by_labels: LabelsMap<Vec<Exemplar>> = LabelsMap::default();
         for matchers in matcher_sets {
             let registry = self.store.registry().view();
             let view = self.store.view();

@@ -35,7 +35,7 @@ use super::row_order::RowOrder;
 use super::slab::Slab;
 use super::tags::TagTable;
 use crate::model::series_batch::{BatchSeries, LabelLimits, LabelRef, RefusalReason, Refusals};
-use crate::model::{Labels, Matcher, SeriesBatch, TenantId};
+use crate::model::{Labels, LabelsBuffer, Matcher, SeriesBatch, TenantId};
 
 pub use restore::LoggedLabels;
 
@@ -324,6 +324,22 @@ impl RegistryView<'_> {
     pub fn labels(&self, series: SeriesRef) -> Labels {
         let inner = self.registry.inner.read();
         inner.labels(&inner.entries[series.id])
+    }
+
+    /// The labels of some series that were selected, in the same order. Writes that register a series
+    /// wait meanwhile: not to be asked for very many at once.
+    pub fn labels_of(&self, series: &[SeriesRef]) -> Vec<Labels> {
+        let inner = self.registry.inner.read();
+        let mut packed = LabelsBuffer::default();
+        let labels = |series: &SeriesRef| {
+            packed.clear();
+            for pair in inner.entries[series.id].pairs.iter() {
+                let (name, value) = inner.index.label(*pair);
+                packed.push(name, value);
+            }
+            packed.labels()
+        };
+        series.iter().map(labels).collect()
     }
 }
 
