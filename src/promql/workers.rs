@@ -55,6 +55,19 @@ impl Workers {
         goes_on: &(dyn Fn() -> bool + Sync),
         map: impl Fn(T) -> Option<U> + Sync,
     ) -> Vec<U> {
+        self.map_with(items, slice, goes_on, || (), |_, item| map(item))
+    }
+
+    /// As [`Self::map`], with something of each thread's own that goes from item to item: buffers,
+    /// and what the next item may find done already.
+    pub fn map_with<T: Send, U: Send, S>(
+        &self,
+        items: Vec<T>,
+        slice: usize,
+        goes_on: &(dyn Fn() -> bool + Sync),
+        start: impl Fn() -> S + Sync,
+        map: impl Fn(&mut S, T) -> Option<U> + Sync,
+    ) -> Vec<U> {
         let batch = Batch {
             done: Mutex::new(Vec::with_capacity(items.len())),
             items: Mutex::new(items.into_iter().enumerate()),
@@ -63,17 +76,19 @@ impl Workers {
             goes_on,
         };
         let _counted = Counted::up(&self.batches);
+        let mut own = start();
         self.pool.in_place_scope(|scope| {
             loop {
                 // Asked again before every slice: helpers may have become free.
                 while let Some(helper) = self.recruit(&batch) {
-                    let (batch, map) = (&batch, &map);
+                    let (batch, start, map) = (&batch, &start, &map);
                     scope.spawn(move |_| {
                         let _helper = helper;
-                        while !self.beyond_share(batch) && batch.work(map) {}
+                        let mut own = start();
+                        while !self.beyond_share(batch) && batch.work(&mut own, map) {}
                     });
                 }
-                if !batch.work(&map) {
+                if !batch.work(&mut own, &map) {
                     break;
                 }
             }
@@ -105,7 +120,7 @@ impl Workers {
 
 impl<T, U> Batch<'_, T, U> {
     /// Takes a slice and maps it; says whether there was one.
-    fn work(&self, map: &impl Fn(T) -> Option<U>) -> bool {
+    fn work<S>(&self, own: &mut S, map: &impl Fn(&mut S, T) -> Option<U>) -> bool {
         if !(self.goes_on)() {
             return false;
         }
@@ -114,7 +129,7 @@ impl<T, U> Batch<'_, T, U> {
             return false;
         }
         let mapped: Vec<(usize, U)> =
-            slice.into_iter().filter_map(|(at, item)| Some((at, map(item)?))).collect();
+            slice.into_iter().filter_map(|(at, item)| Some((at, map(own, item)?))).collect();
         self.done.lock().extend(mapped);
         true
     }
@@ -164,6 +179,18 @@ mod tests {
             assert_eq!(got, want, "{slice}");
         }
         assert_eq!((workers.free.into_inner(), workers.batches.into_inner()), (3, 0));
+    }
+
+    #[test]
+    fn each_thread_takes_its_own_along_from_item_to_item() {
+        let workers = Workers::start(3).expect("threads start");
+        let before = |last: &mut Option<i32>, item: i32| Some((item, last.replace(item)));
+
+        let got = workers.map_with((0..1000).collect(), 7, &|| true, || None, before);
+
+        assert_eq!(got.len(), 1000);
+        assert!(got.iter().all(|(item, before)| before.is_none_or(|before| before < *item)));
+        assert!(got.iter().filter(|(_, before)| before.is_none()).count() <= 4);
     }
 
     #[test]

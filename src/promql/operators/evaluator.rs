@@ -142,12 +142,27 @@ impl Evaluator<'_> {
         steps: usize,
         map: impl Fn(T) -> Option<U> + Sync,
     ) -> Result<Vec<U>> {
+        self.map_with(batch, steps, || (), |_, item| map(item))
+    }
+
+    /// As [`Self::map`], with something of each thread's own that goes from item to item.
+    fn map_with<T: Send, U: Send, S>(
+        &self,
+        batch: Vec<T>,
+        steps: usize,
+        start: impl Fn() -> S + Sync,
+        map: impl Fn(&mut S, T) -> Option<U> + Sync,
+    ) -> Result<Vec<U>> {
+        let goes_on = || self.guard.check().is_ok();
         let mapped = match self.workers {
             Some(workers) if batch.len() > 1 && batch.len() * steps >= PARALLEL_CELLS_MIN => {
                 let slice = SLICE_CELLS / steps.max(1);
-                workers.map(batch, slice, &|| self.guard.check().is_ok(), map)
+                workers.map_with(batch, slice, &goes_on, start, map)
             }
-            _ => batch.into_iter().take_while(|_| self.guard.check().is_ok()).filter_map(map).collect(),
+            _ => {
+                let mut own = start();
+                batch.into_iter().take_while(|_| goes_on()).filter_map(|item| map(&mut own, item)).collect()
+            }
         };
         // Work that was cut short has no result.
         self.guard.check()?;
@@ -161,9 +176,20 @@ impl Evaluator<'_> {
         steps: usize,
         map: impl Fn(T, &mut Notes) -> Result<Option<U>> + Sync,
     ) -> Result<Vec<U>> {
-        let results = self.map(batch, steps, |item| {
+        self.try_map_with(batch, steps, || (), |_, item, notes| map(item, notes))
+    }
+
+    /// As [`Self::try_map`], with something of each thread's own that goes from item to item.
+    pub fn try_map_with<T: Send, U: Send, S>(
+        &self,
+        batch: Vec<T>,
+        steps: usize,
+        start: impl Fn() -> S + Sync,
+        map: impl Fn(&mut S, T, &mut Notes) -> Result<Option<U>> + Sync,
+    ) -> Result<Vec<U>> {
+        let results = self.map_with(batch, steps, start, |own, item| {
             let mut notes = Notes::default();
-            let result = map(item, &mut notes);
+            let result = map(own, item, &mut notes);
             self.annotations.merge(notes);
             result.transpose()
         })?;
