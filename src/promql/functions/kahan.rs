@@ -12,17 +12,14 @@ impl KahanSum {
         Self { sum, compensation: 0.0 }
     }
 
+    /// Without branches: columns of sums are added to several at a time.
     #[inline]
     pub fn add(&mut self, value: f64) {
         let sum = self.sum;
         let total = sum + value;
-        if total.is_infinite() {
-            self.compensation = 0.0;
-        } else if sum.abs() >= value.abs() {
-            self.compensation += (sum - total) + value;
-        } else {
-            self.compensation += (value - total) + sum;
-        }
+        let (large, small) = if sum.abs() >= value.abs() { (sum, value) } else { (value, sum) };
+        let compensation = self.compensation + ((large - total) + small);
+        self.compensation = if total.is_infinite() { 0.0 } else { compensation };
         self.sum = total;
     }
 
@@ -87,6 +84,21 @@ mod tests {
             sum.add(value);
         }
         assert_eq!(sum.total(), 2.0);
+    }
+
+    #[test]
+    fn what_is_infinite_has_no_compensation_and_numbers_that_are_none_stay() {
+        let of = |values: &[f64]| {
+            let mut sum = KahanSum::default();
+            values.iter().for_each(|value| sum.add(*value));
+            sum
+        };
+        let infinite = of(&[0.1, 1e20, f64::INFINITY, 1.0]);
+        assert_eq!((infinite.total(), infinite.compensation), (f64::INFINITY, 0.0));
+        assert_eq!(of(&[f64::MAX, f64::MAX]).total(), f64::INFINITY);
+        assert!(of(&[f64::INFINITY, f64::NEG_INFINITY]).total().is_nan());
+        assert!(of(&[1.0, f64::NAN, 1.0]).total().is_nan());
+        assert_eq!(of(&[-0.0, -0.0]).total().to_bits(), 0.0f64.to_bits());
     }
 
     #[test]

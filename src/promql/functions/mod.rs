@@ -2,13 +2,15 @@
 //!
 //! - over ranges: [`rate`], [`over_time`], [`counter`], [`regression`], [`extended`],
 //!   [`extended_histogram`]; dispatched by
-//!   [`range`], which calls [`series_call`] where a series' name or histograms matter
+//!   [`range`], which calls [`columns`] for series of floats alone, and [`series_call`] where a
+//!   series' name or histograms matter
 //! - of one value: [`math`], [`calendar`]
 //! - of labels: [`label`], [`natural`]
 //!
 //! Which series take part and what is said about them is the operators'.
 
 pub mod calendar;
+pub mod columns;
 pub mod counter;
 pub mod extended;
 pub mod extended_histogram;

@@ -12,6 +12,19 @@ pub fn sum(values: &[f64]) -> f64 {
 }
 
 pub fn mean(values: &[f64]) -> f64 {
+    let mut sum = KahanSum::default();
+    for value in values {
+        sum.add(*value);
+    }
+    mean_of_sum(sum, values)
+}
+
+/// The mean of values whose sum is known. Only where that overflowed they are looked at again.
+pub fn mean_of_sum(sum: KahanSum, values: &[f64]) -> f64 {
+    if sum.sum.is_finite() {
+        let count = values.len() as f64;
+        return sum.sum / count + sum.compensation / count;
+    }
     let mut mean = KahanMean::default();
     for value in values {
         mean.add(*value);
@@ -62,18 +75,34 @@ pub fn last_min(values: &[f64]) -> usize {
     at
 }
 
-/// Population variance by Welford, compensated.
 pub fn variance(values: &[f64]) -> f64 {
-    let mut count = 0.0;
-    let mut mean = KahanSum::default();
-    let mut squares = KahanSum::default();
+    let mut moments = Moments::default();
     for value in values {
-        count += 1.0;
-        let delta = value - (mean.sum + mean.compensation);
-        mean.add(delta / count);
-        squares.add(delta * (value - (mean.sum + mean.compensation)));
+        moments.add(*value);
     }
-    (squares.sum + squares.compensation) / count
+    moments.variance()
+}
+
+/// Population variance by Welford, compensated.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moments {
+    count: f64,
+    mean: KahanSum,
+    squares: KahanSum,
+}
+
+impl Moments {
+    #[inline]
+    pub fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - (self.mean.sum + self.mean.compensation);
+        self.mean.add(delta / self.count);
+        self.squares.add(delta * (value - (self.mean.sum + self.mean.compensation)));
+    }
+
+    pub fn variance(self) -> f64 {
+        (self.squares.sum + self.squares.compensation) / self.count
+    }
 }
 
 /// Median of the absolute deviations from the median.
@@ -113,6 +142,23 @@ mod tests {
         assert!(max(&[f64::NAN]).is_nan());
         assert_eq!(last_max(&[3.0, 1.0, 3.0]), 2);
         assert_eq!(last_min(&[1.0, 1.0, 3.0]), 1);
+    }
+
+    #[test]
+    fn a_mean_is_that_of_the_plain_definition_also_where_sums_overflow() {
+        let check = |values: &[f64]| {
+            let mut plain = KahanMean::default();
+            values.iter().for_each(|value| plain.add(*value));
+            let (got, want) = (mean(values), plain.mean());
+            assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{values:?}: {got}");
+        };
+        check(&[-0.0]);
+        check(&[-0.0, 0.0]);
+        check(&[0.1, 0.2, 0.3, 1e17]);
+        check(&[f64::MAX, f64::MAX, -f64::MAX]);
+        check(&[1.0, f64::INFINITY, 1.0]);
+        check(&[f64::INFINITY, f64::NEG_INFINITY]);
+        check(&[1.0, f64::NAN]);
     }
 
     #[test]

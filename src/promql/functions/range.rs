@@ -1,10 +1,11 @@
 //! Functions of range vectors: one window in, one point out.
 //!
-//! Chooses the kernel once per series, so that the walk over the windows is a tight loop, and adds
-//! the annotations that depend on what a window holds.
+//! Series of floats alone mostly have a quicker way, column by column: [`super::columns`]. Here is
+//! what every function makes of any window, with the annotations that depend on what it holds.
 
 use std::sync::Arc;
 
+use super::columns::{self, Scratch};
 use super::series_call::SeriesCall;
 use super::{counter, extended, over_time, rate, regression};
 use crate::promql::annotations::{Notes, text};
@@ -111,8 +112,23 @@ pub struct RangeCall<'a> {
     pub use_starts: bool,
 }
 
-/// Evaluates the call for one series.
+/// Evaluates the call for one series. `scratch` has seen none but series of the same call.
 pub fn evaluate(
+    call: &RangeCall<'_>,
+    samples: &Samples,
+    grid: &StepGrid,
+    spec: &WindowSpec<'_>,
+    scratch: &mut Scratch,
+    notes: &mut Notes,
+) -> Result<Evaluated> {
+    match columns::evaluate(call, samples, grid, spec, scratch) {
+        Some(evaluated) => Ok(evaluated),
+        None => by_window(call, samples, grid, spec, notes),
+    }
+}
+
+/// Window by window, whatever they hold.
+pub(super) fn by_window(
     call: &RangeCall<'_>,
     samples: &Samples,
     grid: &StepGrid,
@@ -129,16 +145,10 @@ pub fn evaluate(
         F::Delta => rate_of(&mut series, samples, grid, spec, rate::DELTA),
         F::Irate => walk(&mut |_, w| series.last_change(w, true)),
         F::Idelta => walk(&mut |_, w| series.last_change(w, false)),
-        F::SumOverTime if samples.histograms.is_empty() => {
-            evaluate_windows(samples, grid, spec, |_, w| Point::Float(over_time::sum(w.values)))
-        }
-        F::AvgOverTime if samples.histograms.is_empty() => {
-            evaluate_windows(samples, grid, spec, |_, w| Point::Float(over_time::mean(w.values)))
-        }
         F::SumOverTime => walk(&mut |_, w| series.sum_or_mean(w, false)),
         F::AvgOverTime => walk(&mut |_, w| series.sum_or_mean(w, true)),
-        F::MaxOverTime => evaluate_windows(samples, grid, spec, |_, w| series.of_floats(w, over_time::max)),
-        F::MinOverTime => evaluate_windows(samples, grid, spec, |_, w| series.of_floats(w, over_time::min)),
+        F::MaxOverTime => walk(&mut |_, w| series.of_floats(w, over_time::max)),
+        F::MinOverTime => walk(&mut |_, w| series.of_floats(w, over_time::min)),
         F::StdvarOverTime => walk(&mut |_, w| series.of_floats(w, over_time::variance)),
         F::StddevOverTime => walk(&mut |_, w| series.of_floats(w, |v| over_time::variance(v).sqrt())),
         F::MadOverTime => {
@@ -161,10 +171,8 @@ pub fn evaluate(
             let mut buffer = Vec::new();
             walk(&mut |step, w| series.quantile(w, call.params[0][step], &mut buffer))
         }
-        F::CountOverTime => evaluate_windows(samples, grid, spec, |_, w| {
-            Point::Float((w.values.len() + w.histograms.len()) as f64)
-        }),
-        F::PresentOverTime => evaluate_windows(samples, grid, spec, |_, _| Point::Float(1.0)),
+        F::CountOverTime => walk(&mut |_, w| Point::Float((w.values.len() + w.histograms.len()) as f64)),
+        F::PresentOverTime => walk(&mut |_, _| Point::Float(1.0)),
         F::FirstOverTime => walk(&mut |_, w| first(w)),
         F::LastOverTime => walk(&mut |_, w| last(w)),
         F::TsOfFirstOverTime => walk(&mut |_, w| {
@@ -296,12 +304,6 @@ fn rate_of(
         true => rate::counter_resets(&samples.values, &samples.timestamps_ms, starts),
         false => Vec::new(),
     };
-    if samples.histograms.is_empty() && starts.is_empty() {
-        return evaluate_windows(samples, grid, spec, |_, w| {
-            let w = Window { starts_ms: &[], ..*w };
-            rate::extrapolated_floats(&w, kind, &resets).into()
-        });
-    }
     let use_starts = series.call.use_starts;
     evaluate_windows(samples, grid, spec, |_, w| {
         let w = if use_starts { w } else { &Window { starts_ms: &[], ..*w } };

@@ -1,5 +1,6 @@
 //! `rate`, `increase` and `delta`: the change over a window, extrapolated to its bounds.
 
+use crate::promql::operators::bounds::Bound;
 use crate::promql::operators::samples::HistogramSample;
 use crate::promql::operators::window::Window;
 
@@ -91,10 +92,6 @@ pub fn extrapolated_floats(window: &Window<'_>, kind: RateKind, resets: &[usize]
 }
 
 /// By what the change between the first and the last sample is to be multiplied.
-///
-/// Where samples reach close to a bound (within 110 % of their mean distance), the change is
-/// extrapolated to the bound; else by half of that distance, but of a counter never beyond where
-/// it was zero: `zero_share` is its first value in units of its change.
 pub fn extrapolation_factor(
     window: &Window<'_>,
     first_ms: i64,
@@ -103,29 +100,111 @@ pub fn extrapolation_factor(
     kind: RateKind,
     zero_share: Option<f64>,
 ) -> f64 {
-    let seconds = |ms: i64| ms as f64 / 1000.0;
-    let sampled = seconds(last_ms - first_ms);
-    let mean_interval = sampled / intervals as f64;
-    let threshold = mean_interval * 1.1;
-    let mut to_start = seconds(first_ms - window.start_ms);
-    let mut to_end = seconds(window.end_ms - last_ms);
-    if to_start >= threshold {
-        to_start = mean_interval / 2.0;
-    }
-    if let (true, Some(share)) = (kind.counter, zero_share) {
-        let to_zero = sampled * share;
-        if to_zero < to_start {
-            to_start = to_zero;
+    let reach = Reach::of(first_ms, last_ms, intervals, (window.start_ms, window.end_ms), kind);
+    match zero_share {
+        Some(share) if kind.counter && reach.sampled * share < reach.to_start => {
+            reach.factor_from(reach.sampled * share, kind)
         }
+        _ => reach.factor,
     }
-    if to_end >= threshold {
-        to_end = mean_interval / 2.0;
+}
+
+/// How far the samples of a window reach, in seconds, and by what their change is to be multiplied:
+/// what of an extrapolation depends on times alone, and is the same for all series of a scrape.
+///
+/// Where samples reach close to a bound (within 110 % of their mean distance), the change is
+/// extrapolated to the bound; else by half of that distance, but of a counter never beyond where
+/// it was zero: its first value in units of its change says where.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reach {
+    sampled: f64,
+    /// How far to extrapolate.
+    to_start: f64,
+    to_end: f64,
+    window: f64,
+    /// Of what was never zero inside of the window.
+    factor: f64,
+}
+
+impl Reach {
+    /// Of a window of `(start_ms, end_ms]`.
+    fn of(
+        first_ms: i64,
+        last_ms: i64,
+        intervals: usize,
+        (start_ms, end_ms): (i64, i64),
+        kind: RateKind,
+    ) -> Self {
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        let sampled = seconds(last_ms - first_ms);
+        let mean_interval = sampled / intervals as f64;
+        let threshold = mean_interval * 1.1;
+        let mut to_start = seconds(first_ms - start_ms);
+        let mut to_end = seconds(end_ms - last_ms);
+        if to_start >= threshold {
+            to_start = mean_interval / 2.0;
+        }
+        if to_end >= threshold {
+            to_end = mean_interval / 2.0;
+        }
+        let mut reach = Self { sampled, to_start, to_end, window: seconds(end_ms - start_ms), factor: 0.0 };
+        reach.factor = reach.factor_from(to_start, kind);
+        reach
     }
-    let mut factor = (sampled + to_start + to_end) / sampled;
-    if kind.per_second {
-        factor /= seconds(window.end_ms - window.start_ms);
+
+    fn factor_from(&self, to_start: f64, kind: RateKind) -> f64 {
+        let factor = (self.sampled + to_start + self.to_end) / self.sampled;
+        if kind.per_second { factor / self.window } else { factor }
     }
-    factor
+
+    /// The factor for a counter, or what is treated as one, by its first value and its change.
+    #[inline]
+    fn factor_of(&self, first: f64, change: f64, kind: RateKind) -> f64 {
+        if !kind.counter {
+            return self.factor;
+        }
+        // Also where there is no zero to be found: a division is cheaper than a branch that nobody can
+        // foretell.
+        let to_zero = self.sampled * (first / change);
+        let stops_at_zero = (change > 0.0) & (first >= 0.0) & (to_zero < self.to_start);
+        if stops_at_zero { self.factor_from(to_zero, kind) } else { self.factor }
+    }
+}
+
+/// The reach of every window of floats; of those with fewer than two it means nothing.
+pub fn reaches<'a>(
+    timestamps_ms: &'a [i64],
+    bounds: &'a [Bound],
+    ranges_ms: impl Iterator<Item = (i64, i64)> + 'a,
+    kind: RateKind,
+) -> impl Iterator<Item = Reach> + 'a {
+    bounds.iter().zip(ranges_ms).map(move |(bound, range_ms)| match bound.of(timestamps_ms) {
+        [first_ms, .., last_ms] => Reach::of(*first_ms, *last_ms, bound.len() - 1, range_ms, kind),
+        _ => Reach::default(),
+    })
+}
+
+/// [`extrapolated_floats`] of every window, without start timestamps.
+pub fn extrapolated_column(
+    values: &[f64],
+    bounds: &[Bound],
+    reaches: &[Reach],
+    kind: RateKind,
+    resets: &[usize],
+    out: &mut [f64],
+) {
+    let mut next_reset = 0;
+    for ((out, bound), reach) in out.iter_mut().zip(bounds).zip(reaches) {
+        let [first, .., last] = bound.of(values) else { continue };
+        let mut change = last - first;
+        while next_reset < resets.len() && resets[next_reset] <= bound.from {
+            next_reset += 1;
+        }
+        for at in resets[next_reset..].iter().take_while(|at| **at < bound.to) {
+            change += values[at - 1];
+        }
+        *out = change * reach.factor_of(*first, change, kind);
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::evaluator::{Evaluator, Sink};
 use super::step_grid::StepGrid;
 use crate::promql::annotations::{Annotation, text};
 use crate::promql::error::{PromqlError, Result};
+use crate::promql::functions::columns::Scratch;
 use crate::promql::functions::range::{RangeCall, RangeFunction, evaluate};
 use crate::promql::functions::{Function, math};
 use crate::promql::plan::node::{Call, Node, NodeKind};
@@ -94,8 +95,8 @@ impl Evaluator<'_> {
         let delayed = self.settings.delayed_name_removal;
         let mut unique = self.unique_labels();
         self.stream_ranges(matrix, grid, &mut |batch, spec| {
-            let columns = self.try_map(batch, grid.count, |series, notes| {
-                let evaluated = evaluate(&range_call, &series.samples, grid, spec, notes)?;
+            let columns = self.try_map_with(batch, grid.count, Scratch::default, |own, series, notes| {
+                let evaluated = evaluate(&range_call, &series.samples, grid, spec, own, notes)?;
                 self.meter.look_at(evaluated.looked_at);
                 let Some(column) = evaluated.column else { return Ok(None) };
                 if matches!(function, RangeFunction::Rate | RangeFunction::Increase)

@@ -6,7 +6,7 @@
 //! Batches are shared among threads; the order of the results never depends on them.
 //!
 //! - values: [`step_grid`] (when), [`mod@column`] (a series over the grid), [`samples`] (from storage)
-//! - sources: [`fetch`], [`instant`] and [`smoothed`], [`window`], [`selector`]
+//! - sources: [`fetch`], [`instant`] and [`smoothed`], [`window`] and [`bounds`], [`selector`]
 //! - operators: [`call`] with [`vector_call`], [`label_call`], [`histogram_call`] and [`info`]; [`binary`] with
 //!   [`arithmetic`], [`vector_matching`] and [`set`]; [`aggregation`] with [`grouping`] and
 //!   [`accumulator`]; [`ranking`]; [`range_vector`]
@@ -16,6 +16,7 @@ pub mod accumulator;
 pub mod aggregation;
 pub mod arithmetic;
 pub mod binary;
+pub mod bounds;
 pub mod call;
 pub mod column;
 pub mod count_values;

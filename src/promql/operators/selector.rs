@@ -16,6 +16,9 @@ use crate::promql::histogram::Edition;
 use crate::promql::plan::node::{Node, NodeKind, Selector};
 use crate::promql::syntax::ast::{Extension, Span};
 
+/// Values that are looked through for markers in the time that a step of a series takes.
+const VALUES_SCANNED_PER_CELL: usize = 64;
+
 /// What an instant selector puts into its cells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
@@ -96,7 +99,8 @@ impl Evaluator<'_> {
                 };
                 let selector = &matrix.selector;
                 self.fetched.read(selector.slot, grid.count, &mut |batch| {
-                    let series = self.map(batch, grid.count, |samples| {
+                    let scanned = batch.iter().map(|samples| scan_cells(samples)).max().unwrap_or(0);
+                    let series = self.map(batch, scanned, |samples| {
                         let samples = self.prepared(samples, selector);
                         Some(RangeSeries { samples: without_stale(samples), drop_name: false })
                     })?;
@@ -133,6 +137,11 @@ pub struct RangeSeries {
     pub samples: Arc<Samples>,
     /// Its name is to be dropped already (a subquery over a function's result).
     pub drop_name: bool,
+}
+
+/// Looking for staleness markers, as so many steps of work: seldom enough to be shared.
+fn scan_cells(samples: &Samples) -> usize {
+    samples.values.len() / VALUES_SCANNED_PER_CELL + samples.histograms.len()
 }
 
 /// Without staleness markers; copied only where there are any and others use the samples too.

@@ -1,7 +1,8 @@
 //! Range selectors: the samples within a range, at every step.
 //!
 //! A window is a view of the series' columns; walking the grid moves two pointers, so that a step
-//! costs what its function looks at and nothing else.
+//! costs what its function looks at and nothing else. Series of floats alone go a quicker way where
+//! their function has one: see [`crate::promql::functions::columns`].
 
 use std::sync::Arc;
 
@@ -25,6 +26,14 @@ pub struct WindowSpec<'q> {
     pub extension: Extension,
     pub lookback_ms: i64,
     pub guard: &'q QueryGuard,
+}
+
+impl WindowSpec<'_> {
+    /// Start (excluded) and end (included) of the range that a step sees.
+    pub fn range_of(&self, time_ms: i64) -> (i64, i64) {
+        let end_ms = self.shift.apply(time_ms);
+        (end_ms.saturating_sub(self.range_ms), end_ms)
+    }
 }
 
 /// What one step sees of one series: samples of `(start_ms, end_ms]`, and for extended selectors
@@ -84,8 +93,7 @@ pub fn evaluate_windows(
         Extension::Smoothed => (spec.lookback_ms, spec.lookback_ms),
     };
     for (step, time_ms) in grid.times().enumerate() {
-        let end_ms = spec.shift.apply(time_ms);
-        let start_ms = end_ms.saturating_sub(spec.range_ms);
+        let (start_ms, end_ms) = spec.range_of(time_ms);
         let (low_ms, high_ms) = (start_ms.saturating_sub(before_ms), end_ms.saturating_add(after_ms));
         let of_floats = floats.advance(&samples.timestamps_ms, |t| *t, low_ms, high_ms);
         let of_histograms = histograms.advance(&samples.histograms, |h| h.timestamp_ms, low_ms, high_ms);

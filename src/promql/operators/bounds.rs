@@ -1,0 +1,155 @@
+//! Which samples each step of a range selector sees, as indices into its series.
+//!
+//! Worked out in one loop, and kept for the next series: those of a target have the timestamps of
+//! its scrapes in common, and comparing these is quicker than walking them again. Owns no samples;
+//! what is made of a window is [`crate::promql::functions`]'.
+
+use std::ops::Range;
+
+use super::step_grid::StepGrid;
+use super::window::WindowSpec;
+
+/// Steps whose bounds are held at a time: what a thread keeps beside a column stays small however
+/// long the grid is.
+pub const BLOCK_STEPS: usize = 4096;
+
+/// Below this many steps, walking is as quick as comparing.
+const KEPT_STEPS_MIN: usize = 4;
+
+/// The samples `from..to` of a series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    pub from: usize,
+    pub to: usize,
+}
+
+impl Bound {
+    pub fn len(self) -> usize {
+        self.to - self.from
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.from == self.to
+    }
+
+    pub fn of<T>(self, items: &[T]) -> &[T] {
+        &items[self.from..self.to]
+    }
+}
+
+/// The bounds of a block of steps. All series that are asked for have the same grid and selector.
+#[derive(Default)]
+pub struct Bounds {
+    steps: Vec<Bound>,
+    samples: u64,
+    /// Of the series that they were worked out for, where they are good for another one.
+    timestamps_ms: Vec<i64>,
+    kept: bool,
+}
+
+impl Bounds {
+    /// Works out the bounds of the steps of `block`. Returns whether those of the series before are
+    /// as good: then nothing has changed.
+    pub fn find(
+        &mut self,
+        timestamps_ms: &[i64],
+        grid: &StepGrid,
+        spec: &WindowSpec<'_>,
+        block: Range<usize>,
+    ) -> bool {
+        if self.kept && self.timestamps_ms == timestamps_ms {
+            return true;
+        }
+        self.kept = block.len() == grid.count && grid.count >= KEPT_STEPS_MIN;
+        self.timestamps_ms.clear();
+        if self.kept {
+            self.timestamps_ms.extend_from_slice(timestamps_ms);
+        }
+        self.walk(timestamps_ms, grid, spec, block);
+        false
+    }
+
+    fn walk(&mut self, timestamps_ms: &[i64], grid: &StepGrid, spec: &WindowSpec<'_>, block: Range<usize>) {
+        self.steps.clear();
+        self.samples = 0;
+        let (start_ms, end_ms) = spec.range_of(grid.time(block.start));
+        let mut to = timestamps_ms.partition_point(|t| *t <= end_ms);
+        let mut from = timestamps_ms[..to].partition_point(|t| *t <= start_ms);
+        for step in block {
+            let (start_ms, end_ms) = spec.range_of(grid.time(step));
+            while to < timestamps_ms.len() && timestamps_ms[to] <= end_ms {
+                to += 1;
+            }
+            while from < to && timestamps_ms[from] <= start_ms {
+                from += 1;
+            }
+            let bound = Bound { from, to };
+            self.samples += bound.len() as u64;
+            self.steps.push(bound);
+        }
+    }
+
+    /// One per step of the block.
+    pub fn steps(&self) -> &[Bound] {
+        &self.steps
+    }
+
+    /// Samples of all windows, each as often as a step sees it.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::plan::node::Shift;
+    use crate::promql::syntax::ast::Extension;
+    use crate::querier::QueryGuard;
+
+    #[test]
+    fn bounds_are_left_open_and_right_closed_in_every_block() {
+        let guard = QueryGuard::unlimited();
+        let spec = WindowSpec {
+            range_ms: 20,
+            shift: Shift::default(),
+            extension: Extension::None,
+            lookback_ms: 300_000,
+            guard: &guard,
+        };
+        let grid = StepGrid::range(0, 60, 10).expect("small");
+        let times = [0, 10, 20, 30];
+        let want: [(usize, usize); 7] = [(0, 1), (0, 2), (1, 3), (2, 4), (3, 4), (4, 4), (4, 4)];
+
+        for block in [0..7, 0..3, 3..7, 6..7] {
+            let mut bounds = Bounds::default();
+            assert!(!bounds.find(&times, &grid, &spec, block.clone()));
+            let got: Vec<_> = bounds.steps().iter().map(|bound| (bound.from, bound.to)).collect();
+            assert_eq!(got, want[block]);
+        }
+    }
+
+    #[test]
+    fn the_next_series_of_a_target_finds_its_bounds_done() {
+        let guard = QueryGuard::unlimited();
+        let spec = WindowSpec {
+            range_ms: 20,
+            shift: Shift::default(),
+            extension: Extension::None,
+            lookback_ms: 300_000,
+            guard: &guard,
+        };
+        let grid = StepGrid::range(0, 60, 10).expect("small");
+        let mut bounds = Bounds::default();
+
+        let mut knows = |times: &[i64]| bounds.find(times, &grid, &spec, 0..grid.count);
+
+        assert!(!knows(&[0, 10, 20]));
+        assert!(knows(&[0, 10, 20]));
+        assert!(!knows(&[0, 10, 21]));
+        assert!(!knows(&[0, 10]));
+        assert!(!knows(&[]));
+        assert!(knows(&[]));
+        assert_eq!(bounds.samples(), 0);
+    }
+}
