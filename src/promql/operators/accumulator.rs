@@ -194,26 +194,24 @@ impl Accumulator {
     }
 }
 
+/// Written so that several steps are added to at a time: what has no value is added, and not kept.
 fn fold_sum(sums: &mut [f64], compensations: &mut [f64], floats: &[f64]) {
     for ((sum, compensation), value) in sums.iter_mut().zip(compensations).zip(floats) {
-        if is_absent(*value) {
-            continue;
-        }
-        if is_absent(*sum) {
-            *sum = *value;
-            continue;
-        }
-        let mut state = KahanSum { sum: *sum, compensation: *compensation };
-        state.add(*value);
-        (*sum, *compensation) = (state.sum, state.compensation);
+        let mut added = KahanSum { sum: *sum, compensation: *compensation };
+        added.add(*value);
+        let (is_first, is_missing) = (is_absent(*sum), is_absent(*value));
+        let with_value = if is_first { *value } else { added.sum };
+        let lost = if is_first { *compensation } else { added.compensation };
+        *sum = if is_missing { *sum } else { with_value };
+        *compensation = if is_missing { *compensation } else { lost };
     }
 }
 
+/// What was kept gives way to the first value, and, being NaN as what is absent is too, to any.
 fn fold_extreme(extremes: &mut [f64], floats: &[f64], replaces: impl Fn(f64, f64) -> bool) {
     for (kept, value) in extremes.iter_mut().zip(floats) {
-        if !is_absent(*value) && (is_absent(*kept) || kept.is_nan() || replaces(*kept, *value)) {
-            *kept = *value;
-        }
+        let is_replaced = !is_absent(*value) & (kept.is_nan() | replaces(*kept, *value));
+        *kept = if is_replaced { *value } else { *kept };
     }
 }
 
@@ -301,6 +299,83 @@ impl HistogramStates {
                 notes.add(Annotation::of_histogram(note, "", span));
             }
             column.set_histogram(step, Arc::new(histogram));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::promql::functions::over_time;
+
+    const OPS: [AggregateOp; 7] = [
+        AggregateOp::Sum,
+        AggregateOp::Avg,
+        AggregateOp::Max,
+        AggregateOp::Min,
+        AggregateOp::Count,
+        AggregateOp::Group,
+        AggregateOp::Quantile,
+    ];
+
+    /// What an aggregation makes of the values of one step.
+    fn plain(op: AggregateOp, values: &[f64]) -> f64 {
+        let Some((first, rest)) = values.split_first() else { return ABSENT };
+        match op {
+            AggregateOp::Sum => {
+                let mut sum = KahanSum::new(*first);
+                rest.iter().for_each(|value| sum.add(*value));
+                sum.sum + sum.compensation
+            }
+            AggregateOp::Avg => over_time::mean(values),
+            AggregateOp::Max => over_time::max(values),
+            AggregateOp::Min => over_time::min(values),
+            AggregateOp::Count => values.len() as f64,
+            AggregateOp::Group => 1.0,
+            _ => quantile(0.5, &mut values.to_vec()),
+        }
+    }
+
+    fn cell() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            3 => Just(ABSENT),
+            6 => -1e3..1e9f64,
+            2 => (0u32..5).prop_map(f64::from),
+            1 => prop_oneof![
+                Just(f64::NAN),
+                Just(f64::INFINITY),
+                Just(f64::NEG_INFINITY),
+                Just(-0.0),
+                Just(f64::MAX),
+            ],
+        ]
+    }
+
+    fn bits(value: f64) -> u64 {
+        if value.is_nan() && !is_absent(value) { f64::NAN.to_bits() } else { value.to_bits() }
+    }
+
+    proptest! {
+        #[test]
+        fn a_column_is_folded_as_each_of_its_steps(
+            rows in prop::collection::vec(prop::collection::vec(cell(), 9), 0..12)
+        ) {
+            for op in OPS {
+                let folding = Folding { op, steps: 9, edition: Edition::V3_5, span: Span::default() };
+                let mut group = Accumulator::new(folding);
+                let mut notes = Notes::default();
+                for row in &rows {
+                    group.fold(&SeriesColumn::floats(Labels::empty(), row.clone()), &mut notes);
+                }
+                let got = group.finish(Labels::empty(), Some(&[0.5; 9]), &mut notes);
+                for (step, value) in got.floats.iter().enumerate() {
+                    let column = rows.iter().map(|row| row[step]);
+                    let values: Vec<f64> = column.filter(|value| !is_absent(*value)).collect();
+                    prop_assert_eq!(bits(*value), bits(plain(op, &values)), "{:?} of {:?}", op, values);
+                }
+            }
         }
     }
 }

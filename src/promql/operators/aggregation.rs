@@ -2,7 +2,7 @@
 
 use super::accumulator::{Accumulator, Folding};
 use super::column::SeriesColumn;
-use super::evaluator::{Evaluator, Sink, bytes_of};
+use super::evaluator::{Evaluator, Sink, bytes_of, slice_series};
 use super::grouping::Groups;
 use super::step_grid::StepGrid;
 use crate::promql::annotations::{Annotation, Notes, text};
@@ -54,8 +54,10 @@ impl Evaluator<'_> {
         let mut notes = Notes::default();
         let mut leased = 0;
         self.stream(&aggregate.expr, grid, &mut |batch| {
-            for series in &batch {
-                self.guard.check()?;
+            for (at, series) in batch.iter().enumerate() {
+                if at % slice_series(grid.count) == 0 {
+                    self.guard.check()?;
+                }
                 let number = groups.number(series);
                 if number == accumulators.len() {
                     let bytes = Accumulator::bytes(&folding);
@@ -64,8 +66,10 @@ impl Evaluator<'_> {
                     accumulators.push(Accumulator::new(folding));
                 }
                 let bytes = accumulators[number].growth_bytes(series);
-                self.guard.reserve(bytes)?;
-                leased += bytes;
+                if bytes > 0 {
+                    self.guard.reserve(bytes)?;
+                    leased += bytes;
+                }
                 accumulators[number].fold(series, &mut notes);
             }
             Ok(())

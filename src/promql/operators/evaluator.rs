@@ -14,7 +14,7 @@ use crate::querier::{Querier, QueryGuard};
 /// Work below this many cells (series times steps) is not worth sharing among threads.
 const PARALLEL_CELLS_MIN: usize = 16_384;
 
-/// Cells that a thread takes at a time: after each slice it asks whether to go on, and for whom.
+/// Cells that a thread takes at a time: before each slice it asks whether to go on, and for whom.
 const SLICE_CELLS: usize = 2_048;
 
 /// What the evaluation of one query is bound by.
@@ -156,12 +156,18 @@ impl Evaluator<'_> {
         let goes_on = || self.guard.check().is_ok();
         let mapped = match self.workers {
             Some(workers) if batch.len() > 1 && batch.len() * steps >= PARALLEL_CELLS_MIN => {
-                let slice = SLICE_CELLS / steps.max(1);
-                workers.map_with(batch, slice, &goes_on, start, map)
+                workers.map_with(batch, slice_series(steps), &goes_on, start, map)
             }
             _ => {
                 let mut own = start();
-                batch.into_iter().take_while(|_| goes_on()).filter_map(|item| map(&mut own, item)).collect()
+                let mut mapped = Vec::with_capacity(batch.len());
+                for (at, item) in batch.into_iter().enumerate() {
+                    if at % slice_series(steps) == 0 && !goes_on() {
+                        break;
+                    }
+                    mapped.extend(map(&mut own, item));
+                }
+                mapped
             }
         };
         // Work that was cut short has no result.
@@ -195,6 +201,11 @@ impl Evaluator<'_> {
         })?;
         results.into_iter().collect()
     }
+}
+
+/// Series of a slice: what is done between two questions whether to go on.
+pub fn slice_series(steps: usize) -> usize {
+    (SLICE_CELLS / steps.max(1)).max(1)
 }
 
 pub fn bytes_of(columns: &[SeriesColumn]) -> u64 {

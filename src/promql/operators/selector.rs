@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::column::SeriesColumn;
 use super::evaluator::{Evaluator, Sink};
 use super::fetch::subquery_grid;
-use super::instant::{select, select_times};
+use super::instant::{Sights, select, select_times};
 use super::samples::Samples;
 use super::smoothed::{Smoothing, select_smoothed};
 use super::step_grid::StepGrid;
@@ -54,16 +54,17 @@ impl Evaluator<'_> {
         let lookback_ms = self.settings.lookback_ms;
         let smoothing =
             Smoothing { shift: selector.shift, lookback_ms, edition: self.settings.edition, span };
-        let evaluate = |samples: &Samples, notes: &mut Notes| match (content, selector.extension) {
-            (Content::Times, _) => select_times(samples, grid, selector.shift, lookback_ms),
-            (Content::Values, Extension::Smoothed) => {
-                select_smoothed(&samples.clone().without_stale(), grid, &smoothing, notes)
-            }
-            (Content::Values, _) => select(samples, grid, selector.shift, lookback_ms),
-        };
+        let evaluate =
+            |sights: &mut Sights, samples: &Samples, notes: &mut Notes| match (content, selector.extension) {
+                (Content::Times, _) => select_times(samples, grid, selector.shift, lookback_ms),
+                (Content::Values, Extension::Smoothed) => {
+                    select_smoothed(&samples.clone().without_stale(), grid, &smoothing, notes)
+                }
+                (Content::Values, _) => select(samples, grid, selector.shift, lookback_ms, sights),
+            };
         self.fetched.read(selector.slot, grid.count, &mut |batch| {
-            let columns = self.try_map(batch, grid.count, |samples, notes| {
-                Ok(evaluate(&self.prepared(samples, selector), notes))
+            let columns = self.try_map_with(batch, grid.count, Sights::default, |own, samples, notes| {
+                Ok(evaluate(own, &self.prepared(samples, selector), notes))
             })?;
             let samples = columns.iter().map(SeriesColumn::samples).sum();
             self.meter.look_at(samples);
