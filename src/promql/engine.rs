@@ -311,12 +311,10 @@ fn matrix_series(column: SeriesColumn, grid: &StepGrid, floats: usize, histogram
         histograms: Vec::with_capacity(histograms),
         ..MatrixSeries::default()
     };
-    for (step, time_ms) in grid.times().enumerate() {
-        match column.cell(step) {
-            Cell::Absent => {}
-            Cell::Float(value) => series.floats.push((time_ms, value)),
-            Cell::Histogram(h) => series.histograms.push((time_ms, std::sync::Arc::clone(h))),
-        }
+    let points = grid.times().zip(column.floats.iter().copied());
+    series.floats.extend(points.filter(|(_, value)| !is_absent(*value)));
+    for (time_ms, histogram) in grid.times().zip(column.histograms.iter().flatten()) {
+        series.histograms.extend(histogram.iter().map(|h| (time_ms, std::sync::Arc::clone(h))));
     }
     series.labels = column.labels;
     series

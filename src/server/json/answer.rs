@@ -118,6 +118,10 @@ struct Pieces {
 impl Pieces {
     fn next_piece(&mut self) -> Option<Bytes> {
         let mut piece = std::mem::take(&mut self.pending);
+        if piece.is_empty() && self.tail.is_some() {
+            // The answer is a long one: a piece and the row that makes it full.
+            piece.reserve(PIECE_BYTES + PIECE_BYTES / 4);
+        }
         while self.tail.is_some() && piece.len() < PIECE_BYTES {
             if !self.rows.write(&mut piece)
                 && let Some(tail) = self.tail.take()

@@ -41,19 +41,37 @@ pub fn push_integer(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     let mut rest = number;
-    loop {
+    while rest >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if rest >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[rest as usize]);
+    } else {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        digits[at] = b'0' + rest as u8;
     }
     out.extend_from_slice(&digits[at..]);
 }
 
+/// `00` to `99`: half the divisions.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Whole numbers up to here are exact, and most samples are whole.
 const EXACT_INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Where the printer of shortest digits sets the point as we do, unless the number is whole.
+const PRINTED_AS_IS: std::ops::Range<f64> = 1e-4..1e15;
 
 fn push_float(out: &mut Vec<u8>, value: f64, with_exponent: bool) {
     if value.is_nan() {
@@ -73,7 +91,12 @@ fn push_float(out: &mut Vec<u8>, value: f64, with_exponent: bool) {
         return;
     }
     let mut buffer = zmij::Buffer::new();
-    let decimal = Decimal::read(buffer.format_finite(magnitude));
+    let printed = buffer.format_finite(magnitude);
+    if !with_exponent && PRINTED_AS_IS.contains(&magnitude) {
+        out.extend_from_slice(printed.as_bytes());
+        return;
+    }
+    let decimal = Decimal::read(printed);
     if with_exponent { decimal.push_scientific(out) } else { decimal.push_positional(out) }
 }
 
@@ -220,7 +243,27 @@ mod tests {
         check(i64::MIN, "-9223372036854775.808");
     }
 
+    #[test]
+    fn integers_print_whole() {
+        let check = |number: u64| assert_eq!(text(|out| push_integer(out, number)), number.to_string());
+        let mut power = 1u64;
+        for _ in 0..20 {
+            [power - 1, power, power + 1, power * 5 / 3].into_iter().for_each(check);
+            power = power.saturating_mul(10).min(u64::MAX / 10);
+        }
+        check(u64::MAX);
+    }
+
     proptest::proptest! {
+        #[test]
+        fn what_is_printed_as_is_has_its_digits_and_its_point(mantissa: u64, exponent in -5i32..17) {
+            let value = mantissa as f64 / 1e20 * 10f64.powi(exponent);
+            let mut buffer = zmij::Buffer::new();
+            let placed = Decimal::read(buffer.format_finite(value));
+            let want = text(|out| if value == 0.0 { out.push(b'0') } else { placed.push_positional(out) });
+            proptest::prop_assert_eq!(text(|out| push_plain(out, value)), want);
+        }
+
         #[test]
         fn every_text_reads_back(bits: u64) {
             let value = f64::from_bits(bits);

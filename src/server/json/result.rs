@@ -81,7 +81,7 @@ fn push_point(out: &mut Vec<u8>, timestamp_ms: i64, push_value: impl FnOnce(&mut
     out.push(b']');
 }
 
-fn push_quoted(out: &mut Vec<u8>, value: f64, push: fn(&mut Vec<u8>, f64)) {
+fn push_quoted(out: &mut Vec<u8>, value: f64, push: impl FnOnce(&mut Vec<u8>, f64)) {
     out.push(b'"');
     push(out, value);
     out.push(b'"');
