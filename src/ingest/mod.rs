@@ -6,8 +6,8 @@
 //! of a pair brings. Storage gets what is left.
 //!
 //! Nearly all series came before, with the same bytes. Storage is asked first which of them it knows as
-//! judged good by the same limits, and of no pair: their labels are neither read nor judged again, and
-//! only their samples are looked at.
+//! judged good by the same limits: their labels are neither read nor judged again, and only their samples are
+//! looked at. Labels of pairs are read, for what becomes of them is decided each time.
 //!
 //! - protocols: [`remote_write`]; the contracts as generated types: [`proto`]
 //! - files of history: [`prometheus_block`] and [`text`], read series by series and line by line

@@ -50,10 +50,11 @@ pub struct BatchSeries {
     /// Symbols have none: their numbers mean nothing outside of their request.
     pub span: Option<TextRef>,
     /// Whether a label was taken off since, for a reason that must be looked at again whenever the
-    /// same labels come.
+    /// same labels come. Of a series that is known and was not looked at yet: whether one was, then.
     pub is_reduced: bool,
     /// What the store calls the series, where it recognised it as one that was judged before: then its
-    /// labels may be missing here, and need not be judged again. See [`SeriesBatch::known_by`].
+    /// labels need not be judged again, and are missing here unless they are reduced. See
+    /// [`SeriesBatch::known_by`].
     pub known: Option<u32>,
 }
 
@@ -129,6 +130,11 @@ impl SeriesBatch {
         self.labels[range(&series.labels)]
             .iter()
             .map(|label| (self.text_of(label.name), self.text_of(label.value)))
+    }
+
+    /// Whether the labels of a series are nobody's concern any more.
+    pub fn is_done_with_labels(&self, series: &BatchSeries) -> bool {
+        series.known.is_some() && !series.is_reduced
     }
 
     /// The labels of a series that was recognised, from whoever did; `None` where they stand in the

@@ -126,8 +126,8 @@ impl Storage {
         }
     }
 
-    /// Looks for series of a batch, among those that are asked for, that need not be judged: with the same
-    /// bytes they were judged before, by the same limits, and are in the head still. They get a number
+    /// Looks for series of a batch, among those that are asked for, whose labels need not be judged: with the
+    /// same bytes they were judged before, by the same limits, and are in the head still. They get a number
     /// ([`BatchSeries::known`]) that stands for their labels until this batch is appended here or dropped; flushes
     /// wait for that. A replica recognises none: its segments need all labels anyway.
     pub fn recognise(

@@ -4,8 +4,8 @@
 //! understand (a label that stands twice, or is not UTF-8) it leaves as it is: the judgement refuses that by
 //! name. Decides nothing, see [`super::election`].
 //!
-//! A series that the store recognised is of no pair: it was looked at when its labels came first, and those of a
-//! pair are never recognised, since what becomes of them is decided each time.
+//! A series that the store recognised was looked at when its labels came first: it is of no pair, or it is known to
+//! have lost a label, and then what becomes of it is decided each time.
 
 use std::ops::Range;
 
@@ -79,11 +79,16 @@ impl<'a> Walk<'a> {
     }
 
     fn keeps(&mut self, batch: &mut SeriesBatch, series: &mut BatchSeries) -> bool {
-        if series.known.is_some() {
+        if batch.is_done_with_labels(series) {
             return true;
         }
-        let Some(pair) = self.labels.find(batch, series) else { return true };
-        let Some(verdict) = self.verdict(batch, pair) else { return true };
+        let pair = self.labels.find(batch, series);
+        let judged = pair.and_then(|pair| Some((pair, self.verdict(batch, pair)?)));
+        let Some((pair, verdict)) = judged else {
+            // It is what it was sent as, and not what it was known as, should that have been less.
+            (series.known, series.is_reduced) = (None, false);
+            return true;
+        };
         match verdict {
             Verdict::Stored | Verdict::First => {
                 take_off(batch, series, pair.replica_at);

@@ -91,7 +91,7 @@ impl Columns {
         });
     }
 
-    /// Has `read` push the labels of every series that has none yet, out of their span.
+    /// Has `read` push the labels of every series that has none yet and needs them, out of their span.
     pub fn fill_labels(
         &mut self,
         read: impl Fn(&[u8], TextRef, &mut Self) -> Result<(), DecodeError>,
@@ -100,7 +100,7 @@ impl Columns {
         for number in 0..self.batch.series.len() {
             let series = &self.batch.series[number];
             let Some(span) = series.span else { continue };
-            if series.known.is_some() || !series.labels.is_empty() {
+            if self.batch.is_done_with_labels(series) || !series.labels.is_empty() {
                 continue;
             }
             let start = self.batch.labels.len() as u32;

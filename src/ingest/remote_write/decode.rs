@@ -52,14 +52,13 @@ pub struct Unread {
 }
 
 impl Unread {
-    /// The batch so far, for whoever recognises series: those that are [`known`] stay without labels.
-    ///
-    /// [`known`]: crate::model::series_batch::BatchSeries::known
+    /// The batch so far, for whoever recognises series: those whose labels are nobody's concern any more
+    /// ([`SeriesBatch::is_done_with_labels`]) stay without.
     pub fn batch(&mut self) -> &mut SeriesBatch {
         self.columns.batch()
     }
 
-    /// Reads the labels of all series that are not known.
+    /// Reads the labels of all other series.
     pub fn read(mut self) -> Result<SeriesBatch, DecodeError> {
         v1::read_labels(&mut self.columns)?;
         Ok(self.columns.into_batch())

@@ -44,7 +44,7 @@ fn count_series(body: &[u8]) -> Result<usize, DecodeError> {
     Ok(count)
 }
 
-/// Reads the labels of the series that have none and are not known.
+/// Reads the labels of the series that have none and need them.
 pub fn read_labels(columns: &mut Columns) -> Result<(), DecodeError> {
     columns.fill_labels(|body, span, columns| push_labels(Message::within(body, span), columns))
 }

@@ -64,7 +64,8 @@ impl ValidationRules {
 ///
 /// Of the batch's series only those stay that have a sample, a histogram or an exemplar left.
 /// Their labels are sorted by name, unique, without empty values, UTF-8 and named. Those of a series
-/// that the store recognised were judged before, by the same limits, and are not looked at.
+/// that the store recognised were judged before, by the same limits, and are not looked at: they are in no
+/// order where they are there at all.
 pub fn validate(batch: &mut SeriesBatch, rules: &ValidationRules) -> Refusals {
     let mut refusals = Refusals::default();
     let times = rules.times();

@@ -15,8 +15,9 @@
 //! among those that were judged already: by a span that was learned from a batch judged by the same
 //! limits, or, of labels that came in pieces, where exactly these are a series that such a batch has
 //! had. So the hash of a span is one of its *context*, too: tenant, limits, and whether a label was
-//! taken off, as of senders of an HA pair, whose series are never recognised. Limits that change need
-//! no more than that: under others, nothing that was learned is found.
+//! taken off, as of senders of an HA pair, whose series are recognised as such: their labels need not be
+//! judged, but be looked at. Limits that change need no more than that: under others, nothing that was
+//! learned is found.
 //!
 //! [`validate`]: mod@crate::ingest::validate
 
@@ -157,7 +158,7 @@ impl Registry {
         };
         let hashes: Vec<Option<SpanHash>> = batch.series.iter().map(hash_of).collect();
         let mut series = std::mem::take(&mut batch.series);
-        let found = self.inner.read().recognise(batch, &mut series, &hashes, epoch);
+        let found = self.inner.read().recognise(batch, &mut series, &contexts, &hashes, epoch);
         batch.series = series;
         found
     }
@@ -372,6 +373,12 @@ impl Contexts {
             None => self.stamp.filter(|_| !series.is_reduced),
         }
     }
+
+    /// What a span with this hash is known by where something was taken off it.
+    #[inline]
+    fn reduced(&self, hash: SpanHash) -> SpanHash {
+        SpanHash::new(hash.get() ^ self.span ^ self.reduced_span).unwrap_or(SpanHash::MIN)
+    }
 }
 
 /// What [`Inner::find_batch`] found, by place in the batch.
@@ -388,6 +395,7 @@ impl Inner {
         &self,
         batch: &SeriesBatch,
         series: &mut [BatchSeries],
+        contexts: &Contexts,
         hashes: &[Option<SpanHash>],
         epoch: u32,
     ) -> usize {
@@ -399,7 +407,11 @@ impl Inner {
             let Some(hash) = *hash else { continue };
             let guess = before.map(|before| self.entries[before].next.load(Ordering::Relaxed));
             let id = match series.span {
-                Some(_) => self.find_span(tenant, hash, guess),
+                Some(_) => self.find_span(tenant, hash, guess).or_else(|| {
+                    let reduced = self.find_span(tenant, contexts.reduced(hash), guess);
+                    series.is_reduced = reduced.is_some();
+                    reduced
+                }),
                 // What nobody has judged yet may name a long text again and again.
                 None if symbols.is_full() => None,
                 // The labels of a series are canonical: what is sent just so needs no judgement to be.
