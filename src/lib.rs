@@ -114,13 +114,14 @@
 //! process and tried first at the series that followed last time. What no epoch uses any more is
 //! forgotten, with its texts and numbers.
 //!
-//! The cache is asked before anything is judged. So the hash is one of the tenant and of the limits on labels,
-//! too: bytes are recognised where they were judged to be good by the same limits, and under other limits nothing
-//! is. That a label was taken off, of a sender of an HA pair, is in the hash as well: such labels are
-//! not judged again, but read, for the pair is looked at each time. A series by 2.0, whose symbols change with every request, is
-//! recognised where its labels, as they come, are exactly those of a series that was judged alike. A batch of
-//! recognised series holds its epoch, so that their ids stay theirs until it is in the log; what the log needs
-//! labels for has them from the head. A replica recognises none, since each of its segments has all labels.
+//! The cache is asked before anything is judged. So the hash is one of the tenant and of the limits on
+//! labels, too: bytes are recognised where they were judged to be good by the same limits, and under other
+//! limits nothing is. That a label was taken off, of a sender of an HA pair, is in the hash as well: such
+//! labels are not judged again, but read, for the pair is looked at each time. A series by 2.0, whose symbols
+//! change with every request, is recognised where its labels, as they come, are exactly those of a series that
+//! was judged alike. A batch of recognised series holds its epoch, so that their ids stay theirs until it is
+//! in the log; what the log needs labels for has them from the head. A replica recognises none, since each of
+//! its segments has all labels.
 //!
 //! Samples are taken in any order inside retention. Of two samples of one series at one time the
 //! maximum in a fixed total order stays, so that order of arrival, retries and replays change
