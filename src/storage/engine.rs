@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tracing::{info, warn};
 
@@ -249,6 +250,9 @@ impl Engine {
             let ticket = self.log.submit(&batch, &ids, received_ms).map_err(append_error)?;
             (applying, ids, ticket)
         };
+        // Ids stand for labels from here on: a request's text is much larger than its samples, and the
+        // next one may have its buffer.
+        (batch.text, batch.labels, batch.known_by) = (Bytes::new(), Vec::new(), None);
         ticket.await.map_err(append_error)?;
         applying.epoch().apply(&self.registry, &batch, &ids);
         self.metadata.apply(&batch.tenant, &batch.metadata, received_ms);

@@ -56,8 +56,7 @@ pub fn canonicalize(
 }
 
 /// Whether the labels lie in one short stretch of nothing but ASCII: one look at a stretch costs
-/// less than one at every text. True for a good series of 1.0 with what stands between its texts,
-/// and for the symbols of all series of 2.0 together.
+/// less than one at every text. True for the symbols of all series of 2.0 together, as a rule.
 pub fn spans_ascii(text: &[u8], labels: &[LabelRef]) -> bool {
     let (mut start, mut end) = (u32::MAX, 0);
     for part in labels.iter().flat_map(|label| [label.name, label.value]) {

@@ -69,7 +69,9 @@ impl ValidationRules {
 pub fn validate(batch: &mut SeriesBatch, rules: &ValidationRules) -> Refusals {
     let mut refusals = Refusals::default();
     let times = rules.times();
-    let is_ascii = labels::spans_ascii(&batch.text, &batch.labels);
+    // Labels of 1.0 stand apart; those of 2.0 are looked at together.
+    let is_apart = batch.series.iter().any(|series| series.span.is_some());
+    let is_ascii = !is_apart && labels::spans_ascii(&batch.text, &batch.labels);
     let mut series = std::mem::take(&mut batch.series);
     series.retain_mut(|series| {
         let is_good = keep_good_labels(batch, series, is_ascii, rules, &mut refusals);
@@ -94,6 +96,7 @@ fn keep_good_labels(
     if series.known.is_some() {
         return true;
     }
+    let is_ascii = is_ascii || series.span.is_some_and(|span| batch.text_of(span).is_ascii());
     let refs = &mut batch.labels[series.labels.start as usize..series.labels.end as usize];
     match labels::canonicalize(&batch.text, refs, is_ascii, &rules.limits) {
         Ok(kept) => {
