@@ -58,6 +58,13 @@ pub struct BatchSeries {
     pub known: Option<u32>,
 }
 
+impl BatchSeries {
+    /// Whether the series' labels are nobody's concern any more.
+    pub fn is_done_with_labels(&self) -> bool {
+        self.known.is_some() && !self.is_reduced
+    }
+}
+
 /// Limits on the labels of one series; `None` switches one off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LabelLimits {
@@ -130,11 +137,6 @@ impl SeriesBatch {
         self.labels[range(&series.labels)]
             .iter()
             .map(|label| (self.text_of(label.name), self.text_of(label.value)))
-    }
-
-    /// Whether the labels of a series are nobody's concern any more.
-    pub fn is_done_with_labels(&self, series: &BatchSeries) -> bool {
-        series.known.is_some() && !series.is_reduced
     }
 
     /// The labels of a series that was recognised, from whoever did; `None` where they stand in the

@@ -79,7 +79,7 @@ impl<'a> Walk<'a> {
     }
 
     fn keeps(&mut self, batch: &mut SeriesBatch, series: &mut BatchSeries) -> bool {
-        if batch.is_done_with_labels(series) {
+        if series.is_done_with_labels() {
             return true;
         }
         let pair = self.labels.find(batch, series);

@@ -100,7 +100,7 @@ impl Columns {
         for number in 0..self.batch.series.len() {
             let series = &self.batch.series[number];
             let Some(span) = series.span else { continue };
-            if self.batch.is_done_with_labels(series) || !series.labels.is_empty() {
+            if series.is_done_with_labels() || !series.labels.is_empty() {
                 continue;
             }
             let start = self.batch.labels.len() as u32;

@@ -53,7 +53,9 @@ pub struct Unread {
 
 impl Unread {
     /// The batch so far, for whoever recognises series: those whose labels are nobody's concern any more
-    /// ([`SeriesBatch::is_done_with_labels`]) stay without.
+    /// ([`is_done_with_labels`]) stay without.
+    ///
+    /// [`is_done_with_labels`]: crate::model::series_batch::BatchSeries::is_done_with_labels
     pub fn batch(&mut self) -> &mut SeriesBatch {
         self.columns.batch()
     }

@@ -321,7 +321,7 @@ fn only_what_was_judged_alike_and_is_still_there_is_recognised() {
             let mut batch = sent(tenant, None);
             let found = registry.recognise(&mut batch, &limits, epoch, |_, _| true);
             assert_eq!(found, usize::from(batch.series[0].known.is_some()));
-            batch.is_done_with_labels(&batch.series[0]).then_some(batch.series[0].known).flatten()
+            batch.series[0].known.filter(|_| batch.series[0].is_done_with_labels())
         };
 
         assert_eq!(recognised("a", limits, 1), None);
@@ -338,7 +338,7 @@ fn only_what_was_judged_alike_and_is_still_there_is_recognised() {
             again.series[0].is_reduced, is_in_one_piece,
             "what was taken off is to be looked at again"
         );
-        assert!(!again.is_done_with_labels(&again.series[0]));
+        assert!(!again.series[0].is_done_with_labels());
 
         let id = resolve(&registry, &sent("a", Some(limits)), 2)[0];
         assert_eq!(recognised("a", LabelLimits::default(), 2), None, "other limits");

@@ -49,6 +49,29 @@ async fn the_second_of_a_pair_is_acknowledged_counted_and_not_stored() {
 }
 
 #[tokio::test]
+async fn a_pair_is_looked_at_each_time_its_labels_come_in_the_same_bytes() {
+    for protocol in [Protocol::V1, Protocol::V2] {
+        let server = TestServer::start(&[]).await;
+        let sent = |replica: &str, value: f64| {
+            let of_pair = [("__name__", "up"), ("__replica__", replica), ("cluster", "prod")];
+            let all = [Series::new(&of_pair), Series::new(&[("__name__", "alone"), ("cluster", "prod")])];
+            Sent::of(all.map(|series| series.sample(NOW_MS, value)))
+        };
+        // Of two values at one time the greater one stays.
+        for (replica, value) in [("a", 1.0), ("b", 8.0), ("a", 2.0), ("b", 9.0), ("a", 3.0)] {
+            let answered = server.write(protocol, &sent(replica, value)).await;
+            assert_eq!(answered.status, 204, "{protocol}: {}", answered.text());
+        }
+
+        let (up, alone) = (series(&server, "up").await, series(&server, "alone").await);
+        assert_eq!(up[0]["metric"], serde_json::json!({"__name__": "up", "cluster": "prod"}), "{protocol}");
+        assert_eq!(up[0]["value"][1], "3", "{protocol}");
+        assert_eq!(alone[0]["value"][1], "9", "{protocol}");
+        assert_eq!((up.len(), alone.len()), (1, 1), "{protocol}");
+    }
+}
+
+#[tokio::test]
 async fn of_a_mixed_request_the_rest_is_stored() {
     let server = TestServer::start(&[]).await;
     assert_eq!(server.write(Protocol::V2, &of("a", 1.0)).await.status, 204);
