@@ -16,8 +16,8 @@
 //! limits, or, of labels that came in pieces, where exactly these are a series that such a batch has
 //! had. So the hash of a span is one of its *context*, too: tenant, limits, and whether a label was
 //! taken off, as of senders of an HA pair, whose series are recognised as such: their labels need not be
-//! judged, but be looked at. Limits that change need no more than that: under others, nothing that was
-//! learned is found.
+//! judged, but be looked at. Limits that change need no more than that: under others nothing is found that
+//! was learned, until the next epoch has learned it again.
 //!
 //! [`validate`]: mod@crate::ingest::validate
 
