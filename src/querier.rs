@@ -41,6 +41,8 @@ pub struct SelectHints {
     pub grouping: Vec<String>,
     /// Whether `grouping` names the labels kept (`by`) or dropped (`without`).
     pub by: bool,
+    /// Series may come in any order.
+    pub any_order: bool,
 }
 
 /// One series with its samples of the requested range, in columns sorted by time.
@@ -84,8 +86,9 @@ pub struct ExemplarSeries {
     pub exemplars: Vec<Exemplar>,
 }
 
-/// Series in order of their labels. What a series takes ([`Series::bytes`]) is reserved with the
-/// guard when it is handed out: whoever lets go of it before the query's end may release that.
+/// Series in order of their labels, unless [`SelectHints::any_order`] says that nobody minds. What a
+/// series takes ([`Series::bytes`]) is reserved with the guard when it is handed out: whoever lets go of
+/// it before the query's end may release that.
 pub type SeriesIter<'a> = Box<dyn Iterator<Item = Result<Series, QueryError>> + Send + 'a>;
 
 /// What storage can be asked, by one tenant. Matcher sets are alternatives; none at all means

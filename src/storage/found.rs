@@ -58,6 +58,14 @@ impl Rows {
     }
 }
 
+/// In which order found series are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    OfLabels,
+    /// Mostly that of rows.
+    Any,
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct FoundSet {
@@ -152,8 +160,15 @@ impl FoundSet {
         self.by_labels.insert_unique(hash, place, |place| LabelsHash.of(found[*place].labels.as_bytes()));
     }
 
-    /// The series in the order of their labels.
-    pub fn into_sorted(self, guard: &QueryGuard) -> Result<Vec<Found>, QueryError> {
+    /// The series in an order.
+    pub fn in_order(self, order: Order, guard: &QueryGuard) -> Result<Vec<Found>, QueryError> {
+        match order {
+            Order::OfLabels => self.into_sorted(guard),
+            Order::Any => Ok(self.found),
+        }
+    }
+
+    fn into_sorted(self, guard: &QueryGuard) -> Result<Vec<Found>, QueryError> {
         let Self { mut found, by_labels, stretches, .. } = self;
         drop(by_labels);
         let mut rest = &mut *found;

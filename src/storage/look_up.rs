@@ -8,7 +8,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
-use super::found::Found;
+use super::found::{Found, Order};
 use super::head::registry::RegistryView;
 use super::part::{PartError, PartReader, SectionSource};
 use super::select::{BATCH_SERIES, TenantQuerier};
@@ -192,7 +192,7 @@ impl TenantQuerier {
         ask: LookUp<'_>,
         each: EachLabels<'_>,
     ) -> Result<(), QueryError> {
-        let (view, found) = self.find(matchers, ask.range, ask.guard)?;
+        let (view, found) = self.find(matchers, ask.range, Order::Any, ask.guard)?;
         let is_certain = |found: &Found| view.hidden.is_empty() && found.oldest_ms <= ask.range.start_ms;
         let (certain, uncertain): (Vec<_>, Vec<_>) = found.into_iter().partition(is_certain);
         certain.into_iter().try_for_each(|found| each(found.labels))?;

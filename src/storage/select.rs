@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::erase::erase;
-use super::found::{Found, FoundSet};
+use super::found::{Found, FoundSet, Order};
 use super::head::SeriesRef;
 use super::join::SampleColumns;
 use super::look_up::LookUp;
@@ -50,11 +50,12 @@ impl TenantQuerier {
         Self { store, tenant }
     }
 
-    /// The series that all matchers accept and that have a sample in the range, sorted.
+    /// The series that all matchers accept and that have a sample in the range.
     pub(super) fn find(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        order: Order,
         guard: &QueryGuard,
     ) -> Result<FoundInView, QueryError> {
         guard.check()?;
@@ -100,7 +101,7 @@ impl TenantQuerier {
         all.add_head(&head_series, head_labels, guard)?;
         drop(head_series);
         guard.reserve_exactly(before + all.bytes())?;
-        let mut found = all.into_sorted(guard)?;
+        let mut found = all.in_order(order, guard)?;
         let retention = self.store.retention();
         if retention.has_rules_after(range.start_ms) {
             for found in &mut found {
@@ -237,7 +238,8 @@ impl Querier for TenantQuerier {
         guard: &'a QueryGuard,
     ) -> Result<SeriesIter<'a>, QueryError> {
         let range = self.within_retention(request.range);
-        let (view, found) = self.find(&request.matchers, range, guard)?;
+        let order = if request.hints.any_order { Order::Any } else { Order::OfLabels };
+        let (view, found) = self.find(&request.matchers, range, order, guard)?;
         let mut ready: std::vec::IntoIter<Series> = Vec::new().into_iter();
         let mut at = 0;
         let mut size = FIRST_BATCH_SERIES;

@@ -547,6 +547,40 @@ fn what_senders_claim_about_resets_is_not_handed_on_but_that_a_gauge_is_one() {
 }
 
 #[test]
+fn in_any_order_the_series_of_head_and_parts_are_the_same() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    for (round, instances) in [10..40, 0..20, 15..50].into_iter().enumerate() {
+        let mut news = batch();
+        for instance in instances {
+            let name = ["a", "b"][instance % 2];
+            let sample = float(NOW_MS + round as i64, instance as f64);
+            news.push_owned(&labels(name, &instance.to_string()), &[sample], &[], &[]);
+        }
+        store.append(news);
+        if round < 2 {
+            store.settle();
+        }
+    }
+    let want = store.select(&[], TimeRange::ALL);
+    assert_eq!(want.len(), 50);
+    assert!(want.is_sorted_by(|a, b| a.labels < b.labels));
+
+    let request = SelectRequest {
+        matchers: Vec::new(),
+        range: TimeRange::ALL,
+        hints: SelectHints { any_order: true, ..SelectHints::default() },
+    };
+    let (querier, guard) = (store.querier("anonymous"), QueryGuard::unlimited());
+    let found = querier.select(&request, &guard).expect("selected");
+    let mut found: Vec<Series> = found.map(|series| series.expect("read")).collect();
+
+    found.sort_by(|a, b| a.labels.cmp(&b.labels));
+    assert_eq!(bits(&found), bits(&want));
+    store.close();
+}
+
+#[test]
 fn a_reader_that_lets_go_holds_a_batch_and_not_the_whole_answer() {
     let folder = tempfile::tempdir().expect("folder");
     let store = Store::open(options(folder.path()));

@@ -50,6 +50,9 @@ impl Evaluator<'_> {
             span: aggregate.expr.span,
         };
         let mut groups = Groups::new(&aggregate.grouping, aggregate.without);
+        if aggregate.counted().is_some() {
+            groups.expect_any_order();
+        }
         let mut accumulators: Vec<Accumulator> = Vec::new();
         let mut notes = Notes::default();
         let mut leased = 0;
@@ -74,11 +77,16 @@ impl Evaluator<'_> {
             }
             Ok(())
         })?;
+        let order = groups.order();
         let labels = groups.into_labels();
         let mut finished = Vec::with_capacity(labels.len());
         for (group, labels) in accumulators.into_iter().zip(labels) {
             self.guard.check()?;
             finished.push(group.finish(labels, param.as_deref(), &mut notes));
+        }
+        if let Some(order) = order {
+            let mut numbered: Vec<Option<SeriesColumn>> = finished.into_iter().map(Some).collect();
+            finished = order.into_iter().filter_map(|number| numbered[number].take()).collect();
         }
         self.annotations.merge(notes);
         self.guard.release(leased);

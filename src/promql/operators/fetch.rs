@@ -60,19 +60,19 @@ impl<'q> Fetched<'q> {
         let mut opened: Vec<usize> = Vec::new();
         let mut source_of_slot = Vec::new();
         for (slot, select) in plan.selectors.iter().enumerate() {
-            let same = opened.iter().position(|other| {
-                ranges[*other] == ranges[slot] && plan.selectors[*other].matchers == select.matchers
-            });
-            if let Some(source) = same {
+            let is_same = |other: usize| {
+                ranges[other] == ranges[slot] && plan.selectors[other].matchers == select.matchers
+            };
+            if let Some(source) = opened.iter().position(|other| is_same(*other)) {
                 sources[source].users += 1;
                 source_of_slot.push(source);
                 continue;
             }
-            let request = SelectRequest {
-                matchers: select.matchers.clone(),
-                range: ranges[slot],
-                hints: select.hints.clone(),
-            };
+            let mut hints = select.hints.clone();
+            // One who minds the order is enough.
+            let mut users = (slot..plan.selectors.len()).filter(|other| is_same(*other));
+            hints.any_order = users.all(|user| plan.selectors[user].hints.any_order);
+            let request = SelectRequest { matchers: select.matchers.clone(), range: ranges[slot], hints };
             let stream: SeriesIter<'q> = if ranges[slot].is_empty() {
                 Box::new(std::iter::empty())
             } else {
@@ -85,8 +85,8 @@ impl<'q> Fetched<'q> {
         Ok(Self { sources, source_of_slot, guard })
     }
 
-    /// Hands the series of a selector to `sink` in batches, in order of labels. What `sink` makes
-    /// of a series over `steps` steps is leased with the batch.
+    /// Hands the series of a selector to `sink` in batches, in order of labels where anybody minds.
+    /// What `sink` makes of a series over `steps` steps is leased with the batch.
     pub fn read(&self, slot: usize, steps: usize, sink: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
         let source = &self.sources[self.source_of_slot[slot]];
         if source.users > 1 {

@@ -36,7 +36,8 @@ fn pack_group(labels: &Labels, grouping: &[String], without: bool, group: &mut L
     }
 }
 
-/// Numbers groups in the order in which their first series comes.
+/// Numbers groups in the order in which their first series comes. Who gives series in any order asks
+/// for the order in which groups would have come.
 pub struct Groups<'a> {
     grouping: &'a [String],
     without: bool,
@@ -46,6 +47,8 @@ pub struct Groups<'a> {
     /// Labels of the last series' group, and its number.
     packed: LabelsBuffer,
     last: usize,
+    /// The least series of each group, where series come in any order.
+    least: Option<Vec<Labels>>,
 }
 
 impl<'a> Groups<'a> {
@@ -57,12 +60,31 @@ impl<'a> Groups<'a> {
             labels: Vec::new(),
             packed: LabelsBuffer::default(),
             last: 0,
+            least: None,
         }
+    }
+
+    /// Series come in any order: to be said before the first one.
+    pub fn expect_any_order(&mut self) {
+        let is_one_group = self.grouping.is_empty() && !self.without;
+        self.least = (!is_one_group).then(Vec::new);
     }
 
     /// Number of the series' group; the next one if it is the first of its group.
     pub fn number(&mut self, series: &SeriesColumn) -> usize {
-        pack_group(&series.labels, self.grouping, self.without, &mut self.packed);
+        let number = self.number_of(&series.labels);
+        if let Some(least) = &mut self.least {
+            if number == least.len() {
+                least.push(series.labels.clone());
+            } else if series.labels < least[number] {
+                least[number] = series.labels.clone();
+            }
+        }
+        number
+    }
+
+    fn number_of(&mut self, labels: &Labels) -> usize {
+        pack_group(labels, self.grouping, self.without, &mut self.packed);
         let packed = self.packed.as_bytes();
         let is_it = |labels: &Labels| labels.as_bytes() == packed;
         // Series come in order: neighbours are mostly of one group.
@@ -82,6 +104,15 @@ impl<'a> Groups<'a> {
 
     pub fn count(&self) -> usize {
         self.labels.len()
+    }
+
+    /// Numbers in the order in which groups come where series come in order; `None` where that is the
+    /// order of the numbers.
+    pub fn order(&self) -> Option<Vec<usize>> {
+        let least = self.least.as_ref()?;
+        let mut order: Vec<usize> = (0..least.len()).collect();
+        order.sort_unstable_by(|a, b| least[*a].cmp(&least[*b]));
+        Some(order)
     }
 
     pub fn into_labels(self) -> Vec<Labels> {
@@ -118,6 +149,14 @@ mod tests {
         ) {
             grouping.sort();
             let mut groups = Groups::new(&grouping, without);
+            let mut unordered = Groups::new(&grouping, without);
+            unordered.expect_any_order();
+            let mut in_order: Vec<Labels> = sets.iter().map(|set| Labels::from_pairs(set)).collect();
+            in_order.sort();
+            let mut sorted = Groups::new(&grouping, without);
+            for labels in &in_order {
+                sorted.number(&SeriesColumn::floats(labels.clone(), vec![0.0]));
+            }
             let mut want: Vec<Labels> = Vec::new();
             for set in &sets {
                 let is_kept = |name: &String| match without {
@@ -134,7 +173,11 @@ mod tests {
                 let series = SeriesColumn::floats(Labels::from_pairs(set), vec![0.0]);
                 prop_assert_eq!(group_labels(&series.labels, &grouping, without), group);
                 prop_assert_eq!(groups.number(&series), number);
+                prop_assert_eq!(unordered.number(&series), number);
             }
+            let order = unordered.order().unwrap_or_else(|| (0..unordered.count()).collect());
+            let ordered: Vec<Labels> = order.into_iter().map(|number| want[number].clone()).collect();
+            prop_assert_eq!(ordered, sorted.into_labels());
             prop_assert_eq!(groups.count(), want.len());
             prop_assert_eq!(groups.into_labels(), want);
         }

@@ -93,8 +93,14 @@ impl Lowering {
             Some(aggregate) => (aggregate.grouping.clone(), !aggregate.without),
             None => (Vec::new(), false),
         };
-        let hints =
-            SelectHints { step_ms: around.step_ms, range_ms, function: around.function, grouping, by };
+        let hints = SelectHints {
+            step_ms: around.step_ms,
+            range_ms,
+            function: around.function,
+            grouping,
+            by,
+            any_order: false,
+        };
         self.selectors.push(PlannedSelect { matchers: selector.matchers.clone(), hints });
         Selector {
             slot: self.selectors.len() - 1,
@@ -177,6 +183,9 @@ impl Lowering {
         // As upstream, the parameter does not decide.
         let fixed = expr.step_invariant;
         let node = Aggregate { op: aggregate.op, expr, param, grouping, without: aggregate.without };
+        if let Some(selector) = node.counted() {
+            self.selectors[selector.slot].hints.any_order = true;
+        }
         Ok((NodeKind::Aggregate(node), fixed))
     }
 

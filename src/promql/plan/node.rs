@@ -88,6 +88,21 @@ pub struct Aggregate {
     pub without: bool,
 }
 
+impl Aggregate {
+    /// The selector whose series it only counts: their order changes no bit of what comes of them, nor
+    /// does a remark depend on it.
+    pub fn counted(&self) -> Option<&Selector> {
+        match (&self.expr.kind, self.op) {
+            (NodeKind::Vector(selector), AggregateOp::Count | AggregateOp::Group)
+                if selector.extension == Extension::None =>
+            {
+                Some(selector)
+            }
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Binary {
     pub op: BinaryOp,
