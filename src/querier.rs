@@ -229,6 +229,9 @@ impl QueryGuard {
 
     /// Accounts for memory that is about to be allocated and lives as long as the query.
     pub fn reserve(&self, bytes: u64) -> Result<(), QueryError> {
+        if bytes == 0 {
+            return Ok(());
+        }
         let Err(exhausted) = self.try_reserve(bytes) else { return Ok(()) };
         if exhausted.name == self.memory.name() {
             // More than one query may hold: nobody else can help.
@@ -283,6 +286,9 @@ impl QueryGuard {
 
     /// Gives back what was reserved and freed before the query's end.
     pub fn release(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
         if let Some(lease) = self.lease.lock().as_mut() {
             lease.shrink_to(lease.bytes().saturating_sub(bytes));
         }

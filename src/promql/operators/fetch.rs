@@ -150,20 +150,35 @@ pub fn drain(
         // Storage has reserved for the series: only the difference is new.
         let of_series = series.bytes();
         let samples = Samples::from(series);
-        let bytes = samples.bytes() + column_bytes(steps);
+        let bytes = samples.bytes();
         guard.reserve(bytes.saturating_sub(of_series))?;
         guard.release(of_series.saturating_sub(bytes));
         leased += bytes;
         batch.push(Arc::new(samples));
-        if batch.len() == BATCH_SERIES || leased >= bytes_max {
-            sink(std::mem::take(&mut batch))?;
+        let columns = column_bytes(steps) * batch.len() as u64;
+        if batch.len() == BATCH_SERIES || leased + columns >= bytes_max {
+            hand_out(std::mem::take(&mut batch), columns, guard, sink)?;
             guard.release(std::mem::take(&mut leased));
         }
     }
+    let columns = column_bytes(steps) * batch.len() as u64;
     if !batch.is_empty() {
-        sink(batch)?;
+        hand_out(batch, columns, guard, sink)?;
         guard.release(leased);
     }
+    Ok(())
+}
+
+/// Leases what is going to be made of a batch while the sink has it.
+fn hand_out(
+    batch: Batch,
+    columns_bytes: u64,
+    guard: &QueryGuard,
+    sink: &mut dyn FnMut(Batch) -> Result<()>,
+) -> Result<()> {
+    guard.reserve(columns_bytes)?;
+    sink(batch)?;
+    guard.release(columns_bytes);
     Ok(())
 }
 
