@@ -80,6 +80,25 @@ impl Labels {
         Self(self.0.filtered(keep))
     }
 
+    /// The set with this label; without any of that name where the value is empty.
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut buffer = LabelsBuffer::with_capacity(self.as_bytes().len() + name.len() + value.len() + 8);
+        let mut is_set = value.is_empty();
+        for (own_name, own_value) in self {
+            if !is_set && own_name >= name {
+                buffer.push(name, value);
+                is_set = true;
+            }
+            if own_name != name {
+                buffer.push(own_name, own_value);
+            }
+        }
+        if !is_set {
+            buffer.push(name, value);
+        }
+        buffer.labels()
+    }
+
     /// As [`Ord::cmp`], and the name of the first of its labels that `other` does not have in its
     /// place; `None` where it ends before that.
     pub fn first_difference(&self, other: &Self) -> (Ordering, Option<&str>) {
@@ -234,6 +253,19 @@ mod tests {
         assert!(set(&[("a", "2")]) < set(&[("b", "1")]));
         assert!(set(&[("a", "1"), ("b", "9")]) < set(&[("a", "10")]));
         assert!(set(&[]) < set(&[("a", "1")]));
+    }
+
+    #[test]
+    fn a_label_is_put_in_its_place_or_taken_away() {
+        let labels = Labels::from_pairs([("b", "2"), ("d", "4")]);
+        for name in ["a", "b", "c", "d", "e"] {
+            for value in ["", "x"] {
+                let want = LabelsBuilder::from_labels(&labels).set(name, value).build();
+                assert_eq!(labels.with(name, value), want, "{name}={value:?}");
+            }
+            assert_eq!(labels.filtered(|own| own != name), labels.with(name, ""));
+        }
+        assert_eq!(Labels::empty().with("a", "1"), Labels::from_pairs([("a", "1")]));
     }
 
     #[test]

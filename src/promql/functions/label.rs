@@ -1,7 +1,7 @@
 //! `label_replace` and `label_join`: new labels from old ones.
 
+use crate::model::Labels;
 use crate::model::regex::GoRegex;
-use crate::model::{Labels, LabelsBuilder};
 use crate::promql::error::{PromqlError, Result};
 
 /// A `label_replace`, compiled.
@@ -33,14 +33,14 @@ impl<'a> LabelEdit<'a> {
     /// The labels after the edit, where the source matches.
     pub fn apply(&self, labels: &Labels) -> Option<Labels> {
         let value = self.regex.replace(labels.get(self.source).unwrap_or(""), self.template)?;
-        Some(LabelsBuilder::from_labels(labels).set(self.destination, &value).build())
+        Some(labels.with(self.destination, &value))
     }
 }
 
 /// The labels with `sources` joined into `destination`.
 pub fn join(labels: &Labels, destination: &str, separator: &str, sources: &[&str]) -> Labels {
     let values: Vec<&str> = sources.iter().map(|source| labels.get(source).unwrap_or("")).collect();
-    LabelsBuilder::from_labels(labels).set(destination, &values.join(separator)).build()
+    labels.with(destination, &values.join(separator))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::column::{Cell, SeriesColumn, is_absent};
 use super::evaluator::Evaluator;
 use super::grouping::group_labels;
 use super::step_grid::StepGrid;
-use crate::model::{LabelsBuilder, LabelsMap};
+use crate::model::LabelsMap;
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::number::format_f;
 use crate::promql::plan::node::{Aggregate, NodeKind};
@@ -39,8 +39,7 @@ impl Evaluator<'_> {
                     let at = match last.take() {
                         Some((same, at)) if same == value => at,
                         _ => {
-                            let mut builder = LabelsBuilder::from_labels(&series.labels);
-                            let labels = builder.set(label, &value).build();
+                            let labels = series.labels.with(label, &value);
                             let labels = group_labels(&labels, &grouping, aggregate.without);
                             match index.get(&labels) {
                                 Some(at) => *at,

@@ -11,7 +11,7 @@ use super::evaluator::{Evaluator, Sink, bytes_of};
 use super::merge::merge_same_labels;
 use super::step_grid::StepGrid;
 use super::vector_call::string;
-use crate::model::{Labels, LabelsBuilder, LabelsMap};
+use crate::model::{Labels, LabelsMap};
 use crate::promql::annotations::{Annotation, Notes, text};
 use crate::promql::error::Result;
 use crate::promql::functions::Function;
@@ -136,8 +136,7 @@ impl Evaluator<'_> {
                 histograms.bad.push(at);
                 continue;
             };
-            let mut builder = LabelsBuilder::from_labels(&column.labels);
-            let key = builder.remove(BUCKET_LABEL).build();
+            let key = column.labels.filtered(|name| name != BUCKET_LABEL);
             let number = *histograms.index.entry(key.clone()).or_insert_with(|| {
                 let drop_name = column.drop_name;
                 histograms.classic.push(Classic { labels: key, drop_name, buckets: Vec::new() });
@@ -285,8 +284,7 @@ fn spread_by_quantile(answer: SeriesColumn, label: &str, q: &[f64], results: &mu
     let mut by_value: HashMap<u64, usize> = HashMap::new();
     for (step, value) in answer.floats.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
         let at = *by_value.entry(q[step].to_bits()).or_insert_with(|| {
-            let mut builder = LabelsBuilder::from_labels(&answer.labels);
-            let labels = builder.set(label, &format_open_metrics(q[step])).build();
+            let labels = answer.labels.with(label, &format_open_metrics(q[step]));
             results.push(SeriesColumn {
                 labels,
                 drop_name: answer.drop_name,

@@ -9,7 +9,7 @@ use super::arithmetic::{Operation, Side, combine};
 use super::binary::changes_schema;
 use super::column::{ABSENT, SeriesColumn, drop_metric_name, is_metadata_label};
 use super::merge::merge_into;
-use crate::model::{Labels, LabelsBuilder, LabelsMap, METRIC_NAME};
+use crate::model::{Labels, LabelsMap, METRIC_NAME};
 use crate::promql::annotations::Notes;
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::syntax::ast::{Cardinality, VectorMatching};
@@ -171,17 +171,15 @@ impl Matching<'_> {
     /// `group_left` and `group_right` come from the "one" element.
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
         let VectorMatching { card, labels, on, include, .. } = self.matching;
-        let mut builder = LabelsBuilder::from_labels(many);
-        if changes_schema(self.operation.op) {
-            builder.retain(|name| !is_metadata_label(name));
-        }
-        if *card == Cardinality::OneToOne {
-            builder.retain(|name| labels.iter().any(|l| l == name) == *on);
-        }
+        let (changes_schema, is_one_to_one) =
+            (changes_schema(self.operation.op), *card == Cardinality::OneToOne);
+        let mut result = many.filtered(|name| {
+            let is_dropped = changes_schema && is_metadata_label(name);
+            !is_dropped && (!is_one_to_one || labels.iter().any(|l| l == name) == *on)
+        });
         for name in include {
-            builder.set(name, one.get(name).unwrap_or(""));
+            result = result.with(name, one.get(name).unwrap_or(""));
         }
-        let result = builder.build();
         match self.operation.return_bool && !self.delayed {
             true => drop_metric_name(&result),
             false => result,
