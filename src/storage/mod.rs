@@ -5,8 +5,8 @@
 //! - the way down: [`flush`] epochs → parts · [`merge`] parts → larger parts · [`part`] the run
 //!   format · [`local`] RocksDB and the catalogue · [`commit`] its changes · [`window`] [`cut`] times
 //!   of parts · [`retention`] · [`disk_room`]
-//! - the way back: [`select`] one tenant's answer · [`found`] series, each once · [`view`] what is live · [`join`] equal times ·
-//!   [`erase`] · [`side_by_side`] parts that are far away
+//! - the way back: [`select`] one tenant's answer · [`found`] series, each once · [`view`] what is live ·
+//!   [`join`] equal times · [`erase`] · [`side_by_side`] parts that are far away or much work
 //! - the start: [`directory`] whose folder is it · [`replay`] the log into the head
 //! - one of several on a bucket: [`block`] a part as one object · [`replica`] what is made of segments and blocks
 //! - copies: [`snapshot`] · [`durable`] what it takes until a file survives a power cut

@@ -15,6 +15,7 @@ use super::join::SampleColumns;
 use super::look_up::LookUp;
 use super::part::RowSamples;
 use super::readable::Readable;
+use super::side_by_side::Weight;
 use super::view::{Hidden, Part, View};
 use crate::model::{
     Exemplar, FloatSample, Labels, LabelsMap, Matcher, Metadata, ResetHint, TenantId, TimeRange,
@@ -26,6 +27,9 @@ use crate::querier::{
 /// Series read at a time: at first, while nobody knows how long they are, and at most.
 const FIRST_BATCH_SERIES: usize = 8;
 pub(super) const BATCH_SERIES: usize = 512;
+
+/// Rows of a part that are worth a thread.
+const SHARED_ROWS: usize = 256;
 
 /// Parts between two looks at how many texts they hold decoded.
 const TEXTS_LOOK_PARTS: usize = 32;
@@ -143,7 +147,10 @@ impl TenantQuerier {
             wanted.extend(found.rows.as_slice().iter().map(|(part, row)| (*part, *row, at)));
         }
         wanted.sort_unstable();
-        let parts: Vec<&[Wanted]> = wanted.chunk_by(|a, b| a.0 == b.0).collect();
+        let of_parts = wanted.chunk_by(|a, b| a.0 == b.0);
+        let parts: Vec<&[Wanted]> = of_parts.flat_map(|of_part| of_part.chunks(SHARED_ROWS)).collect();
+        let is_heavy = wanted.len() >= parts.len() * SHARED_ROWS / 2;
+        let weight = if is_heavy { Weight::Heavy } else { Weight::Light };
         let of_part = |wanted: &&[Wanted]| {
             guard.check()?;
             let part = &view.parts[wanted[0].0 as usize];
@@ -161,7 +168,7 @@ impl TenantQuerier {
             })?;
             Ok::<_, QueryError>(found)
         };
-        self.store.side_by_side().each(&parts, of_part, |done| {
+        self.store.side_by_side().each_of(weight, &parts, of_part, |done| {
             let found = done.into_iter().flat_map(|(_, found)| found);
             found.for_each(|(at, samples)| pieces[at].push(samples));
             Ok(())

@@ -3,22 +3,47 @@
 //! Owns when such work goes side by side: as soon as somebody had to wait. A bucket takes tens of milliseconds for
 //! whatever it is asked; a question about a month of 64 partitions would wait for minutes, one part after the
 //! other. Where all that is asked for is near at hand, one thread does it: several would only take the processor
-//! from other questions.
+//! from other questions. Only much work is shared even then, with the few helpers that all questions have for it:
+//! one less than there are processors, and who finds none free goes on alone.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread::{Builder, ScopedJoinHandle, scope};
+use std::thread::{Builder, ScopedJoinHandle, available_parallelism, scope};
 
 /// Parts that one question works on at the same time,
 const OF_QUESTION_MAX: usize = 32;
 /// and threads that all questions together have for that beside their own.
 const HELPERS_MAX: usize = 128;
 
+/// How much work a part is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Perhaps less than to begin a thread.
+    Light,
+    /// A millisecond or so.
+    Heavy,
+}
+
 /// How often somebody waited, and how many helpers there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SideBySide {
     waits: AtomicU64,
     helpers: AtomicUsize,
+    /// Those that share work that is near at hand, and how many there may be.
+    sharing: AtomicUsize,
+    sharing_max: usize,
+}
+
+impl Default for SideBySide {
+    fn default() -> Self {
+        let processors = available_parallelism().map_or(1, usize::from);
+        Self {
+            waits: AtomicU64::new(0),
+            helpers: AtomicUsize::new(0),
+            sharing: AtomicUsize::new(0),
+            sharing_max: processors - 1,
+        }
+    }
 }
 
 impl SideBySide {
@@ -33,14 +58,29 @@ impl SideBySide {
         &self,
         parts: &[P],
         work: impl Fn(&P) -> Result<R, E> + Sync,
+        take: impl FnMut(Vec<(&P, R)>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.each_of(Weight::Light, parts, work, take)
+    }
+
+    /// As [`Self::each`], of parts of this weight.
+    pub fn each_of<P: Sync, R: Send, E: Send>(
+        &self,
+        weight: Weight,
+        parts: &[P],
+        work: impl Fn(&P) -> Result<R, E> + Sync,
         mut take: impl FnMut(Vec<(&P, R)>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut rest = parts;
         let mut has_waited = false;
         while !rest.is_empty() {
             let before = self.waits.load(Ordering::Relaxed);
-            let most = if has_waited { rest.len().min(OF_QUESTION_MAX) } else { 1 };
-            let helpers = self.engage(most - 1);
+            let most = rest.len().min(OF_QUESTION_MAX) - 1;
+            let helpers = match (has_waited, weight) {
+                (true, _) => Helpers::engage(&self.helpers, most, HELPERS_MAX),
+                (false, Weight::Heavy) => Helpers::engage(&self.sharing, most, self.sharing_max),
+                (false, Weight::Light) => Helpers::engage(&self.sharing, 0, self.sharing_max),
+            };
             let (wave, later) = rest.split_at(1 + helpers.0);
             let done = together(wave, &work);
             drop(helpers);
@@ -52,20 +92,22 @@ impl SideBySide {
         }
         Ok(())
     }
-
-    /// Up to so many helpers, as there are.
-    fn engage(&self, wanted: usize) -> Helpers<'_> {
-        let mut engaged = 0;
-        let grown = self.helpers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
-            engaged = wanted.min(HELPERS_MAX.saturating_sub(busy));
-            Some(busy + engaged)
-        });
-        Helpers(if grown.is_ok() { engaged } else { 0 }, &self.helpers)
-    }
 }
 
 /// Helpers of one wave.
 struct Helpers<'a>(usize, &'a AtomicUsize);
+
+impl<'a> Helpers<'a> {
+    /// Up to so many, as long as no more than `max` are busy.
+    fn engage(busy: &'a AtomicUsize, wanted: usize, max: usize) -> Self {
+        let mut engaged = 0;
+        let grown = busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
+            engaged = wanted.min(max.saturating_sub(busy));
+            Some(busy + engaged)
+        });
+        Self(if grown.is_ok() { engaged } else { 0 }, busy)
+    }
+}
 
 impl Drop for Helpers<'_> {
     fn drop(&mut self) {
@@ -158,9 +200,39 @@ mod tests {
     }
 
     #[test]
+    fn heavy_work_is_shared_with_the_helpers_that_are_free() {
+        let side_by_side = SideBySide { sharing_max: 2, ..SideBySide::default() };
+        let mut waves = Vec::new();
+        let mut taken = Vec::new();
+        let parts: Vec<u32> = (0..8).collect();
+        let mut share = || {
+            side_by_side.each_of(
+                Weight::Heavy,
+                &parts,
+                |part| Ok::<_, ()>(part * 10),
+                |done| {
+                    waves.push(done.len());
+                    taken.extend(done.into_iter().map(|(_, result)| result));
+                    Ok(())
+                },
+            )
+        };
+
+        assert_eq!(share(), Ok(()));
+        let busy = Helpers::engage(&side_by_side.sharing, 2, 2);
+        assert_eq!(share(), Ok(()));
+        drop(busy);
+
+        assert_eq!(waves, [3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1]);
+        let once: Vec<u32> = parts.iter().map(|part| part * 10).collect();
+        assert_eq!(taken, [once.clone(), once].concat());
+        assert_eq!(side_by_side.sharing.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn the_first_error_in_order_ends_it_and_helpers_are_bounded() {
         let side_by_side = SideBySide::default();
-        let _busy = side_by_side.engage(HELPERS_MAX - 2);
+        let _busy = Helpers::engage(&side_by_side.helpers, HELPERS_MAX - 2, HELPERS_MAX);
         let mut waves = Vec::new();
 
         let work = |part: &u32| {
