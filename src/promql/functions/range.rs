@@ -84,6 +84,22 @@ impl RangeFunction {
         matches!(self, Self::FirstOverTime | Self::LastOverTime)
     }
 
+    /// Whether it looks at every sample of every window: others look at each sample once.
+    pub fn goes_through_windows(self) -> bool {
+        matches!(
+            self,
+            Self::AvgOverTime
+                | Self::Deriv
+                | Self::DoubleExponentialSmoothing
+                | Self::MadOverTime
+                | Self::PredictLinear
+                | Self::QuantileOverTime
+                | Self::StddevOverTime
+                | Self::StdvarOverTime
+                | Self::SumOverTime
+        )
+    }
+
     /// Whether extended selectors make sense for it; the error otherwise.
     pub fn check_extension(self, extension: Extension, name: &str) -> Result<()> {
         let smoothed_safe = matches!(self, Self::Delta | Self::Increase | Self::Rate);

@@ -2,7 +2,9 @@
 
 use super::column::SeriesColumn;
 use super::evaluator::{Evaluator, Sink};
+use super::selector::RangeSeries;
 use super::step_grid::StepGrid;
+use super::window::WindowSpec;
 use crate::promql::annotations::{Annotation, text};
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::functions::columns::Scratch;
@@ -95,7 +97,8 @@ impl Evaluator<'_> {
         let delayed = self.settings.delayed_name_removal;
         let mut unique = self.unique_labels();
         self.stream_ranges(matrix, grid, &mut |batch, spec| {
-            let columns = self.try_map_with(batch, grid.count, Scratch::default, |own, series, notes| {
+            let cells = grid.count * cells_per_step(function, &batch, grid, spec);
+            let columns = self.try_map_with(batch, cells, Scratch::default, |own, series, notes| {
                 let evaluated = evaluate(&range_call, &series.samples, grid, spec, own, notes)?;
                 self.meter.look_at(evaluated.looked_at);
                 let Some(column) = evaluated.column else { return Ok(None) };
@@ -125,6 +128,26 @@ impl Evaluator<'_> {
     fn keeps_dropping(&self) -> bool {
         self.settings.edition == crate::promql::histogram::Edition::V3_14
     }
+}
+
+/// Samples of a window that take as long as a cell of a function that needs not look at them.
+const SAMPLES_PER_CELL: f64 = 16.0;
+
+/// What a step of a series costs in cells: long windows pay to be shared among threads sooner.
+fn cells_per_step(
+    function: RangeFunction,
+    batch: &[RangeSeries],
+    grid: &StepGrid,
+    spec: &WindowSpec<'_>,
+) -> usize {
+    if !function.goes_through_windows() {
+        return 1;
+    }
+    let longest = batch.iter().map(|series| series.samples.values.len()).max().unwrap_or(0);
+    let window_ms = spec.range_ms as f64;
+    let read_ms = window_ms + (grid.end_ms() as f64 - grid.start_ms as f64);
+    let window_samples = longest as f64 * window_ms / read_ms.max(1.0);
+    1 + (window_samples / SAMPLES_PER_CELL) as usize
 }
 
 /// The range vector among the arguments.
