@@ -33,9 +33,10 @@ impl KahanSum {
 /// A mean that is a compensated sum until that overflows, and is kept incrementally from then on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KahanMean {
-    state: KahanSum,
-    count: f64,
-    incremental: bool,
+    /// Of all values; once it is incremental, the mean of them.
+    pub state: KahanSum,
+    pub count: f64,
+    pub incremental: bool,
 }
 
 impl KahanMean {
@@ -61,10 +62,6 @@ impl KahanMean {
         self.state.sum *= keep;
         self.state.compensation *= keep;
         self.state.add(value / self.count);
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.count == 0.0
     }
 
     pub fn mean(&self) -> f64 {

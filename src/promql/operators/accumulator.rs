@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use super::column::{ABSENT, SeriesColumn, is_absent};
+use super::means::Means;
 use crate::model::Labels;
 use crate::promql::annotations::{Annotation, Notes, text};
-use crate::promql::functions::kahan::{KahanMean, KahanSum};
+use crate::promql::functions::kahan::KahanSum;
 use crate::promql::functions::quantile::quantile;
 use crate::promql::histogram::{Edition, FloatHistogram, HistogramMean, HistogramSum, Mismatch};
 use crate::promql::syntax::ast::{AggregateOp, Span};
@@ -36,7 +37,7 @@ enum States {
         sums: Vec<f64>,
         compensations: Vec<f64>,
     },
-    Mean(Vec<KahanMean>),
+    Mean(Means),
     /// `count` and `group`.
     Count(Vec<f64>),
     Extreme(Vec<f64>),
@@ -56,7 +57,7 @@ impl Accumulator {
         let steps = folding.steps;
         let states = match folding.op {
             AggregateOp::Sum => States::Sum { sums: vec![ABSENT; steps], compensations: vec![0.0; steps] },
-            AggregateOp::Avg => States::Mean(vec![KahanMean::default(); steps]),
+            AggregateOp::Avg => States::Mean(Means::new(steps)),
             AggregateOp::Max | AggregateOp::Min => States::Extreme(vec![ABSENT; steps]),
             AggregateOp::StdDev | AggregateOp::StdVar => States::Variance(vec![Moments::default(); steps]),
             AggregateOp::Quantile => States::Quantile(vec![Vec::new(); steps]),
@@ -69,7 +70,7 @@ impl Accumulator {
     pub fn bytes(folding: &Folding) -> u64 {
         let per_step = match folding.op {
             AggregateOp::Sum => 16,
-            AggregateOp::Avg => size_of::<KahanMean>(),
+            AggregateOp::Avg => Means::BYTES_PER_STEP,
             AggregateOp::StdDev | AggregateOp::StdVar | AggregateOp::Quantile => 24,
             _ => 8,
         };
@@ -96,11 +97,7 @@ impl Accumulator {
         let floats = series.floats.as_slice();
         match &mut self.states {
             States::Sum { sums, compensations } => fold_sum(sums, compensations, floats),
-            States::Mean(means) => {
-                for (mean, value) in means.iter_mut().zip(floats).filter(|(_, v)| !is_absent(**v)) {
-                    mean.add(*value);
-                }
-            }
+            States::Mean(means) => means.fold(floats),
             States::Count(counts) => {
                 for (count, value) in counts.iter_mut().zip(floats) {
                     *count += if is_absent(*value) { 0.0 } else { 1.0 };
@@ -166,9 +163,7 @@ impl Accumulator {
                 }
                 sums
             }
-            States::Mean(means) => {
-                means.into_iter().map(|mean| if mean.is_empty() { ABSENT } else { mean.mean() }).collect()
-            }
+            States::Mean(means) => means.finish(),
             States::Count(counts) => {
                 let value = |count: f64| if op == AggregateOp::Group { 1.0 } else { count };
                 counts.into_iter().map(|c| if c == 0.0 { ABSENT } else { value(c) }).collect()
@@ -195,7 +190,7 @@ impl Accumulator {
 }
 
 /// Written so that several steps are added to at a time: what has no value is added, and not kept.
-fn fold_sum(sums: &mut [f64], compensations: &mut [f64], floats: &[f64]) {
+pub(super) fn fold_sum(sums: &mut [f64], compensations: &mut [f64], floats: &[f64]) {
     for ((sum, compensation), value) in sums.iter_mut().zip(compensations).zip(floats) {
         let mut added = KahanSum { sum: *sum, compensation: *compensation };
         added.add(*value);

@@ -8,8 +8,8 @@
 //! - values: [`step_grid`] (when), [`mod@column`] (a series over the grid), [`samples`] (from storage)
 //! - sources: [`fetch`], [`instant`] and [`smoothed`], [`window`] and [`bounds`], [`selector`]
 //! - operators: [`call`] with [`vector_call`], [`label_call`], [`histogram_call`] and [`info`]; [`binary`] with
-//!   [`arithmetic`], [`vector_matching`] and [`set`]; [`aggregation`] with [`grouping`] and
-//!   [`accumulator`]; [`ranking`]; [`range_vector`]
+//!   [`arithmetic`], [`vector_matching`] and [`set`]; [`aggregation`] with [`grouping`],
+//!   [`accumulator`] and [`means`]; [`ranking`]; [`range_vector`]
 //! - [`evaluator`] ties them together
 
 pub mod accumulator;
@@ -27,6 +27,7 @@ pub mod histogram_call;
 pub mod info;
 pub mod instant;
 pub mod label_call;
+pub mod means;
 pub mod merge;
 pub mod range_vector;
 pub mod ranking;
