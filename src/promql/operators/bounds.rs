@@ -16,6 +16,15 @@ pub const BLOCK_STEPS: usize = 4096;
 /// Below this many steps, walking is as quick as comparing.
 const KEPT_STEPS_MIN: usize = 4;
 
+/// Timestamps of longer series are not copied to be compared: that would be memory that nobody
+/// accounts for.
+const KEPT_SAMPLES_MAX: usize = 1 << 16;
+
+/// Whether what is worked out for so many steps and samples is kept for the next series.
+pub fn is_kept(steps: usize, grid: &StepGrid, samples: usize) -> bool {
+    steps == grid.count && steps >= KEPT_STEPS_MIN && samples <= KEPT_SAMPLES_MAX
+}
+
 /// The samples `from..to` of a series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bound {
@@ -60,7 +69,7 @@ impl Bounds {
         if self.kept && self.timestamps_ms == timestamps_ms {
             return true;
         }
-        self.kept = block.len() == grid.count && grid.count >= KEPT_STEPS_MIN;
+        self.kept = is_kept(block.len(), grid, timestamps_ms.len());
         self.timestamps_ms.clear();
         if self.kept {
             self.timestamps_ms.extend_from_slice(timestamps_ms);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::bounds::BLOCK_STEPS;
+use super::bounds::{BLOCK_STEPS, is_kept};
 use super::column::{ABSENT, SeriesColumn};
 use super::samples::Samples;
 use super::step_grid::StepGrid;
@@ -68,9 +68,6 @@ pub fn select_times(
     any.then_some(column)
 }
 
-/// Below this many steps, walking is as quick as comparing.
-const KEPT_STEPS_MIN: usize = 4;
-
 /// No sample at this step.
 const NONE: usize = usize::MAX;
 
@@ -99,7 +96,7 @@ impl Sights {
         if self.kept && self.timestamps_ms == timestamps_ms {
             return;
         }
-        self.kept = steps.len() == grid.count && grid.count >= KEPT_STEPS_MIN;
+        self.kept = is_kept(steps.len(), grid, timestamps_ms.len());
         self.timestamps_ms.clear();
         if self.kept {
             self.timestamps_ms.extend_from_slice(timestamps_ms);

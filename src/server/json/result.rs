@@ -81,6 +81,15 @@ fn push_point(out: &mut Vec<u8>, timestamp_ms: i64, push_value: impl FnOnce(&mut
     out.push(b']');
 }
 
+/// `[1700000000,"1.5"]`: most of what is ever answered.
+fn push_float_point(out: &mut Vec<u8>, timestamp_ms: i64, value: f64) {
+    out.push(b'[');
+    push_timestamp(out, timestamp_ms);
+    out.extend_from_slice(b",\"");
+    push_sample(out, value);
+    out.extend_from_slice(b"\"]");
+}
+
 fn push_quoted(out: &mut Vec<u8>, value: f64, push: impl FnOnce(&mut Vec<u8>, f64)) {
     out.push(b'"');
     push(out, value);
@@ -93,7 +102,7 @@ fn push_vector_point(out: &mut Vec<u8>, point: &VectorPoint) {
     match &point.value {
         PointValue::Float(value) => {
             out.extend_from_slice(b",\"value\":");
-            push_point(out, point.timestamp_ms, |out| push_quoted(out, *value, push_sample));
+            push_float_point(out, point.timestamp_ms, *value);
         }
         PointValue::Histogram(histogram) => {
             out.extend_from_slice(b",\"histogram\":");
@@ -168,7 +177,7 @@ impl Open {
         for _ in 0..POINTS_PER_PIECE {
             if let Some((timestamp_ms, value)) = self.floats.next() {
                 self.enter(out, "values");
-                push_point(out, timestamp_ms, |out| push_quoted(out, value, push_sample));
+                push_float_point(out, timestamp_ms, value);
             } else if let Some((timestamp_ms, histogram)) = self.histograms.next() {
                 self.enter(out, "histograms");
                 push_point(out, timestamp_ms, |out| push_histogram(out, &histogram));

@@ -37,7 +37,7 @@ pub(super) fn add_up(
 fn sum_exactly(values: &[f64], sums: &mut Vec<f64>) -> bool {
     sums.clear();
     sums.push(0.0);
-    let (mut sum, mut magnitude) = (0.0, 0.0);
+    let (mut sum, mut magnitude) = (0.0f64, 0.0f64);
     for value in values {
         sum += value;
         magnitude += value.abs();
