@@ -154,15 +154,16 @@ impl Evaluator<'_> {
         map: impl Fn(&mut S, T) -> Option<U> + Sync,
     ) -> Result<Vec<U>> {
         let goes_on = || self.guard.check().is_ok();
+        let slice = slice_series(steps);
         let mapped = match self.workers {
             Some(workers) if batch.len() > 1 && batch.len() * steps >= PARALLEL_CELLS_MIN => {
-                workers.map_with(batch, slice_series(steps), &goes_on, start, map)
+                workers.map_with(batch, slice, &goes_on, start, map)
             }
             _ => {
                 let mut own = start();
                 let mut mapped = Vec::with_capacity(batch.len());
                 for (at, item) in batch.into_iter().enumerate() {
-                    if at % slice_series(steps) == 0 && !goes_on() {
+                    if at % slice == 0 && !goes_on() {
                         break;
                     }
                     mapped.extend(map(&mut own, item));

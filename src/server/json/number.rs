@@ -256,7 +256,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_printed_as_is_has_its_digits_and_its_point(mantissa: u64, exponent in -5i32..17) {
+        fn what_is_printed_as_is_has_its_digits_and_its_point(
+            mantissa in proptest::prelude::any::<u64>(),
+            exponent in -5i32..17,
+        ) {
             let value = mantissa as f64 / 1e20 * 10f64.powi(exponent);
             let mut buffer = zmij::Buffer::new();
             let placed = Decimal::read(buffer.format_finite(value));
