@@ -5,9 +5,11 @@
 //! the same bits again; powers of two common to all are shifted out. What does not fit is an
 //! exception. Every value is checked to come back to the bit before it is taken for a decimal.
 
+use std::ops::Range;
+
 use super::effort::Effort;
 use super::exceptions::Exceptions;
-use super::integers::{put_integers, take_integers};
+use super::integers::{put_integers, take_integers_of};
 use crate::encoding::cursor::{Cursor, Malformed};
 
 /// Bits of a column's head beside the exponent.
@@ -115,29 +117,47 @@ fn take_head(cursor: &mut Cursor<'_>, count: usize) -> Result<Head, Malformed> {
     Ok(Head { exponent, shift, exceptions })
 }
 
-/// Takes a column of `count` values and appends them to `out`.
-pub fn take_decimals(cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<f64>) -> Result<(), Malformed> {
+/// Takes a column of `count` values and appends those of the slots `wanted` to `out`.
+pub fn take_decimals(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<f64>,
+) -> Result<(), Malformed> {
     let Head { exponent, shift, exceptions } = take_head(cursor, count)?;
     let power = POWERS[exponent];
     let start = out.len();
-    out.reserve(count);
+    let of = wanted.clone();
+    out.reserve(wanted.len());
     match (exponent, shift) {
-        (0, 0) => take_integers(cursor, count, |block| out.extend(block.iter().map(|i| *i as f64)))?,
-        (0, _) => {
-            take_integers(cursor, count, |block| out.extend(block.iter().map(|i| (i << shift) as f64)))?;
-        }
-        _ => take_integers(cursor, count, |block| {
+        (0, 0) => take_integers_of(cursor, count, of, |block| out.extend(block.iter().map(|i| *i as f64)))?,
+        (0, _) => take_integers_of(cursor, count, of, |block| {
+            out.extend(block.iter().map(|i| (i << shift) as f64));
+        })?,
+        _ => take_integers_of(cursor, count, of, |block| {
             out.extend(block.iter().map(|i| (i << shift) as f64 / power));
         })?,
     }
-    exceptions.lay_over(&mut out[start..]);
-    cursor.end()
+    exceptions.lay_over(wanted.start, &mut out[start..]);
+    end_of(cursor, count, &wanted)
 }
 
-/// Takes a column of `count` values that are whole numbers: as integers, and as floats to `out`.
+/// That a column ends with its last slot, where that one was wanted.
+pub(super) fn end_of(cursor: &Cursor<'_>, count: usize, wanted: &Range<usize>) -> Result<(), Malformed> {
+    if wanted.end == count { cursor.end() } else { Ok(()) }
+}
+
+/// Takes the exceptions of a column of `count` values and leaves what it holds for all others.
+pub fn take_exceptions(cursor: &mut Cursor<'_>, count: usize) -> Result<Exceptions, Malformed> {
+    Ok(take_head(cursor, count)?.exceptions)
+}
+
+/// Takes a column of `count` values that are whole numbers: those of the slots `wanted` as integers,
+/// and as floats to `out`.
 pub fn take_whole(
     cursor: &mut Cursor<'_>,
     count: usize,
+    wanted: Range<usize>,
     integers: &mut Vec<i64>,
     out: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
@@ -147,12 +167,13 @@ pub fn take_whole(
     }
     let start = out.len();
     integers.clear();
-    integers.reserve(count);
-    out.reserve(count);
-    take_integers(cursor, count, |block| integers.extend(block.iter().map(|i| i << shift)))?;
+    integers.reserve(wanted.len());
+    out.reserve(wanted.len());
+    let shifted = |block: &[i64]| integers.extend(block.iter().map(|i| i << shift));
+    take_integers_of(cursor, count, wanted.clone(), shifted)?;
     out.extend(integers.iter().map(|integer| *integer as f64));
-    exceptions.lay_over(&mut out[start..]);
-    cursor.end()
+    exceptions.lay_over(wanted.start, &mut out[start..]);
+    end_of(cursor, count, &wanted)
 }
 
 #[inline]

@@ -1,8 +1,12 @@
 //! True doubles, which no decimal describes, entropy-coded: averages, sums of fractions, values
 //! that were single precision once.
 
+use std::ops::Range;
+
+use super::decimals::end_of;
 use super::entropy::{put_binned_floats, take_binned};
 use super::exceptions::Exceptions;
+use super::integers::clipped;
 use crate::encoding::cursor::{Cursor, Malformed};
 
 /// Bits of a column's head.
@@ -41,16 +45,28 @@ fn exceptions_of(values: &[f64]) -> Exceptions {
     exceptions
 }
 
-/// Takes a column of `count` values and appends them to `out`.
-pub fn take_doubles(cursor: &mut Cursor<'_>, count: usize, out: &mut Vec<f64>) -> Result<(), Malformed> {
-    let exceptions = match cursor.u8()? {
-        0 => Exceptions::default(),
-        EXCEPTIONS => Exceptions::take(cursor, count)?,
-        _ => return Err(Malformed("unknown flag of a column of doubles")),
-    };
+/// Takes a column of `count` values and appends those of the slots `wanted` to `out`.
+pub fn take_doubles(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<f64>,
+) -> Result<(), Malformed> {
+    let exceptions = take_exceptions(cursor, count)?;
     let start = out.len();
-    out.reserve(count);
-    take_binned(cursor, count, |batch: &[f64]| out.extend_from_slice(batch))?;
-    exceptions.lay_over(&mut out[start..]);
-    cursor.end()
+    out.reserve(wanted.len());
+    let into_out = |batch: &[f64]| out.extend_from_slice(batch);
+    take_binned(cursor, count, clipped(wanted.clone(), into_out))?;
+    exceptions.lay_over(wanted.start, &mut out[start..]);
+    end_of(cursor, count, &wanted)
+}
+
+/// Takes the exceptions of a column of `count` values, every NaN among them, and leaves what it
+/// holds for all others.
+pub fn take_exceptions(cursor: &mut Cursor<'_>, count: usize) -> Result<Exceptions, Malformed> {
+    match cursor.u8()? {
+        0 => Ok(Exceptions::default()),
+        EXCEPTIONS => Exceptions::take(cursor, count),
+        _ => Err(Malformed("unknown flag of a column of doubles")),
+    }
 }

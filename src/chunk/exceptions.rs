@@ -83,10 +83,13 @@ impl Exceptions {
         Ok(Self(exceptions))
     }
 
-    /// Lays them over the column they belong to.
-    pub fn lay_over(&self, column: &mut [f64]) {
+    /// Lays them over the stretch of their column that begins with a slot.
+    pub fn lay_over(&self, first_slot: usize, stretch: &mut [f64]) {
         for (at, bits) in &self.0 {
-            column[*at] = f64::from_bits(*bits);
+            let in_stretch = at.checked_sub(first_slot).and_then(|at| stretch.get_mut(at));
+            if let Some(value) = in_stretch {
+                *value = f64::from_bits(*bits);
+            }
         }
     }
 }

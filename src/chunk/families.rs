@@ -7,11 +7,13 @@
 //!
 //! Owns one column; which rows make a family is the part's.
 
-use super::decimals::{Decimals, take_whole};
+use std::ops::Range;
+
+use super::decimals::{Decimals, end_of, take_whole};
 use super::effort::Effort;
 use super::exceptions::Exceptions;
 use super::floats::{DECIMAL, DIFFERENCES};
-use super::integers::{put_integers, take_integers};
+use super::integers::{put_integers, take_integers_of};
 use crate::encoding::cursor::{Cursor, Malformed};
 
 /// Bits of a column's second byte.
@@ -37,10 +39,12 @@ pub fn put_differences(out: &mut Vec<u8>, column: &Decimals, below: &Decimals, e
     put_integers(out, &differences, effort);
 }
 
-/// Takes the lowest column of a family: its integers, and its values to `out`.
+/// Takes the lowest column of a family, of `count` values: the integers of the slots `wanted`, and
+/// their values to `out`.
 pub fn take_lowest(
     bytes: &[u8],
     count: usize,
+    wanted: Range<usize>,
     integers: &mut Vec<i64>,
     out: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
@@ -48,24 +52,26 @@ pub fn take_lowest(
     if count == 0 || cursor.u8()? != DECIMAL {
         return Err(Malformed("a family's lowest bucket is not of whole numbers"));
     }
-    take_whole(&mut cursor, count, integers, out)
+    take_whole(&mut cursor, count, wanted, integers, out)
 }
 
-/// Takes a column above another: `integers` are those of the one below and become its own, its
-/// values go to `out`.
-pub fn take_differences(bytes: &[u8], integers: &mut [i64], out: &mut Vec<f64>) -> Result<(), Malformed> {
+/// Takes a column of `count` values above another: `integers` are those that the one below has in
+/// the slots `wanted` and become its own, its values there go to `out`.
+pub fn take_differences(
+    bytes: &[u8],
+    count: usize,
+    wanted: Range<usize>,
+    integers: &mut [i64],
+    out: &mut Vec<f64>,
+) -> Result<(), Malformed> {
+    debug_assert_eq!(wanted.len(), integers.len());
     let mut cursor = Cursor::new(bytes);
-    let count = integers.len();
     if count == 0 || cursor.u8()? != DIFFERENCES {
         return Err(Malformed("a bucket of a family is not a difference"));
     }
-    let exceptions = match cursor.u8()? {
-        0 => Exceptions::default(),
-        EXCEPTIONS => Exceptions::take(&mut cursor, count)?,
-        _ => return Err(Malformed("unknown flag of a bucket's differences")),
-    };
+    let exceptions = take_exceptions(&mut cursor, count)?;
     let (start, mut at) = (out.len(), 0);
-    take_integers(&mut cursor, count, |block| {
+    take_integers_of(&mut cursor, count, wanted.clone(), |block| {
         let stretch = &mut integers[at..at + block.len()];
         at += block.len();
         for (integer, difference) in stretch.iter_mut().zip(block) {
@@ -73,8 +79,18 @@ pub fn take_differences(bytes: &[u8], integers: &mut [i64], out: &mut Vec<f64>) 
         }
     })?;
     out.extend(integers.iter().map(|integer| *integer as f64));
-    exceptions.lay_over(&mut out[start..]);
-    cursor.end()
+    exceptions.lay_over(wanted.start, &mut out[start..]);
+    end_of(&cursor, count, &wanted)
+}
+
+/// Takes the exceptions of a column above another, whose first byte is taken, and leaves the
+/// differences.
+pub(super) fn take_exceptions(cursor: &mut Cursor<'_>, count: usize) -> Result<Exceptions, Malformed> {
+    match cursor.u8()? {
+        0 => Ok(Exceptions::default()),
+        EXCEPTIONS => Exceptions::take(cursor, count),
+        _ => Err(Malformed("unknown flag of a bucket's differences")),
+    }
 }
 
 #[cfg(test)]
@@ -96,11 +112,13 @@ mod tests {
                 None => {
                     put_floats(&mut bytes, values, effort);
                     assert!(can_be_lowest(&bytes));
-                    take_lowest(&bytes, values.len(), &mut integers, &mut back).expect("own bytes");
+                    take_lowest(&bytes, values.len(), 0..values.len(), &mut integers, &mut back)
+                        .expect("own bytes");
                 }
                 Some(below) => {
                     put_differences(&mut bytes, &column, below, effort);
-                    take_differences(&bytes, &mut integers, &mut back).expect("own bytes");
+                    take_differences(&bytes, values.len(), 0..values.len(), &mut integers, &mut back)
+                        .expect("own bytes");
                 }
             }
             assert!(back.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits())));
@@ -142,11 +160,12 @@ mod tests {
             let mut framed = vec![codec];
             framed.extend(bytes);
             let (mut integers, mut values) = (below.clone(), Vec::new());
-            let _ = take_differences(&framed, &mut integers, &mut values);
-            prop_assert!(values.len() <= below.len());
+            let count = below.len();
+            let _ = take_differences(&framed, count, 0..count, &mut integers, &mut values);
+            prop_assert!(values.len() <= count);
             values.clear();
-            let _ = take_lowest(&framed, below.len(), &mut integers, &mut values);
-            prop_assert!(values.len() <= below.len());
+            let _ = take_lowest(&framed, count, 0..count, &mut integers, &mut values);
+            prop_assert!(values.len() <= count);
         }
     }
 

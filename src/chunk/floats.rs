@@ -4,9 +4,12 @@
 //! they are merged, entropy-coded ([`super::doubles`]). Every candidate is bit-exact, so that size
 //! decides, where one that is slower to decode must win by a margin.
 
-use super::decimals::{Decimals, take_decimals};
-use super::doubles::{put_doubles, take_doubles};
+use std::ops::Range;
+
+use super::decimals::{self, Decimals, take_decimals};
+use super::doubles::{self, put_doubles, take_doubles};
 use super::effort::Effort;
+use super::families;
 use super::xor::{put_xor, take_xor};
 use crate::encoding::cursor::{Cursor, Malformed};
 
@@ -83,31 +86,78 @@ fn try_other(out: &mut Vec<u8>, start: usize, put: impl FnOnce(&mut Vec<u8>) -> 
 /// Takes a column of `count` floats that fills `bytes` and appends them to `out`. The caller has
 /// made sure that so many may be allocated.
 pub fn take_floats(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), Malformed> {
-    if count == 0 {
-        return Err(Malformed("a column without values"));
-    }
-    let mut cursor = Cursor::new(bytes);
+    take_floats_of(bytes, count, 0..count, out)
+}
+
+/// As [`take_floats`], of the slots `wanted` alone: what is before them is passed over as far as the
+/// codec allows it, what is behind is not looked at.
+pub fn take_floats_of(
+    bytes: &[u8],
+    count: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<f64>,
+) -> Result<(), Malformed> {
+    let mut cursor = cursor_over(bytes, count, &wanted)?;
     match cursor.u8()? {
-        RAW => {
-            if cursor.len() != count.saturating_mul(8) {
-                return Err(Malformed("raw floats are not as many as they should be"));
-            }
-            let bits = |chunk: &[u8; 8]| f64::from_bits(u64::from_le_bytes(*chunk));
-            out.extend(cursor.rest().as_chunks::<8>().0.iter().map(bits));
-            Ok(())
-        }
+        RAW => take_raw(&cursor, count, wanted, out),
         XOR => {
             // Every float but the first takes at least one bit.
             if count > cursor.len().saturating_mul(8) {
                 return Err(Malformed("floats end too early"));
             }
-            out.reserve(count);
-            take_xor(cursor.rest(), count, out)
+            out.reserve(wanted.len());
+            take_xor(cursor.rest(), wanted, out)
         }
-        DECIMAL => take_decimals(&mut cursor, count, out),
-        DOUBLES => take_doubles(&mut cursor, count, out),
+        DECIMAL => take_decimals(&mut cursor, count, wanted, out),
+        DOUBLES => take_doubles(&mut cursor, count, wanted, out),
         DIFFERENCES => Err(Malformed("a bucket of a family without the one below")),
         _ => Err(Malformed("unknown codec of a float column")),
+    }
+}
+
+/// As [`take_floats_of`] for whoever asks what there is and not how much: staleness markers are
+/// where the column has them, and everything else is any other value. Most codecs set NaN apart and
+/// need not be decoded, a bucket of a family not even with the one below.
+pub fn take_presence(
+    bytes: &[u8],
+    count: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<f64>,
+) -> Result<(), Malformed> {
+    let mut cursor = cursor_over(bytes, count, &wanted)?;
+    let exceptions = match cursor.u8()? {
+        DECIMAL => decimals::take_exceptions(&mut cursor, count)?,
+        DOUBLES => doubles::take_exceptions(&mut cursor, count)?,
+        DIFFERENCES => families::take_exceptions(&mut cursor, count)?,
+        _ => return take_floats_of(bytes, count, wanted, out),
+    };
+    let start = out.len();
+    out.resize(start + wanted.len(), 0.0);
+    exceptions.lay_over(wanted.start, &mut out[start..]);
+    Ok(())
+}
+
+fn cursor_over<'a>(bytes: &'a [u8], count: usize, wanted: &Range<usize>) -> Result<Cursor<'a>, Malformed> {
+    debug_assert!(wanted.end <= count);
+    if count == 0 {
+        return Err(Malformed("a column without values"));
+    }
+    Ok(Cursor::new(bytes))
+}
+
+fn take_raw(
+    cursor: &Cursor<'_>,
+    count: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<f64>,
+) -> Result<(), Malformed> {
+    let values = cursor.rest().as_chunks::<8>().0;
+    match values.get(wanted) {
+        Some(values) if cursor.len() == count.saturating_mul(8) => {
+            out.extend(values.iter().map(|bytes| f64::from_bits(u64::from_le_bytes(*bytes))));
+            Ok(())
+        }
+        _ => Err(Malformed("raw floats are not as many as they should be")),
     }
 }
 

@@ -1,15 +1,17 @@
 //! Columns of any shape come back to the bit; damaged and hostile bytes are values or an error.
 
+use std::ops::Range;
+
 use super::decimals::Decimals;
 use super::effort::Effort;
 use super::families::{can_be_lowest, put_differences, take_differences, take_lowest};
-use super::floats::{put_floats, take_floats};
+use super::floats::{put_floats, take_floats, take_floats_of, take_presence};
 use super::histograms::take_histograms;
 use super::integers::{put_integers, take_integers};
 use super::starts::take_starts;
 use super::timestamps::take_timestamps;
 use crate::encoding::cursor::Cursor;
-use crate::model::stale_nan;
+use crate::model::{is_stale_nan, stale_nan};
 
 /// SplitMix64.
 struct Random(u64);
@@ -42,6 +44,13 @@ impl Random {
             1 => 1 + self.below(5_000),
             _ => 1 + self.below(800),
         }
+    }
+
+    /// Some slots of a column, as often as not its last ones.
+    fn stretch(&mut self, count: usize) -> Range<usize> {
+        let start = self.below(count);
+        let end = if self.one_in(2) { count } else { start + 1 + self.below(count - start) };
+        start..end
     }
 
     fn effort(&mut self) -> Effort {
@@ -96,6 +105,11 @@ fn same_bits(a: &[f64], b: &[f64]) -> bool {
     a.iter().map(|value| value.to_bits()).eq(b.iter().map(|value| value.to_bits()))
 }
 
+/// Whether both have as many values, and staleness markers in the same places.
+fn same_presence(a: &[f64], b: &[f64]) -> bool {
+    a.iter().map(|value| is_stale_nan(*value)).eq(b.iter().map(|value| is_stale_nan(*value)))
+}
+
 fn round(seed: u64) {
     let mut random = Random(seed);
     let mut columns: Vec<Vec<u8>> = Vec::new();
@@ -113,6 +127,13 @@ fn round(seed: u64) {
     put_floats(&mut bytes, &values, effort);
     take_floats(&bytes, values.len(), &mut back).expect("own bytes");
     assert!(same_bits(&back, &values));
+    let wanted = random.stretch(values.len());
+    back.clear();
+    take_floats_of(&bytes, values.len(), wanted.clone(), &mut back).expect("own bytes");
+    assert!(same_bits(&back, &values[wanted.clone()]), "{wanted:?}");
+    back.clear();
+    take_presence(&bytes, values.len(), wanted.clone(), &mut back).expect("own bytes");
+    assert!(same_presence(&back, &values[wanted.clone()]), "{wanted:?}");
     columns.push(bytes);
 
     let (lowest, upper) = (integers(&mut random), integers(&mut random));
@@ -125,12 +146,17 @@ fn round(seed: u64) {
         && can_be_lowest(&bytes)
     {
         let (mut integers, mut back) = (Vec::new(), Vec::new());
-        take_lowest(&bytes, len, &mut integers, &mut back).expect("own bytes");
+        let wanted = random.stretch(len);
+        take_lowest(&bytes, len, wanted.clone(), &mut integers, &mut back).expect("own bytes");
+        assert!(same_bits(&back, &lowest[wanted.clone()]));
         bytes.clear();
         back.clear();
         put_differences(&mut bytes, &column, &below, effort);
-        take_differences(&bytes, &mut integers, &mut back).expect("own bytes");
-        assert!(same_bits(&back, &upper));
+        take_differences(&bytes, len, wanted.clone(), &mut integers, &mut back).expect("own bytes");
+        assert!(same_bits(&back, &upper[wanted.clone()]));
+        back.clear();
+        take_presence(&bytes, len, wanted.clone(), &mut back).expect("own bytes");
+        assert!(same_presence(&back, &upper[wanted]));
     }
     columns.push(bytes);
 
@@ -164,6 +190,13 @@ fn decode_anyhow(random: &mut Random, bytes: &[u8]) {
     let mut values = Vec::new();
     let _ = take_floats(bytes, count, &mut values);
     assert!(values.len() <= count && values.capacity() <= room);
+    let wanted = random.stretch(count);
+    values.clear();
+    let _ = take_floats_of(bytes, count, wanted.clone(), &mut values);
+    assert!(values.len() <= wanted.len());
+    values.clear();
+    let _ = take_presence(bytes, count, wanted.clone(), &mut values);
+    assert!(values.len() <= wanted.len());
 
     let mut integers = Vec::new();
     let _ = take_integers(&mut Cursor::new(bytes), count, |block| integers.extend_from_slice(block));
@@ -171,10 +204,10 @@ fn decode_anyhow(random: &mut Random, bytes: &[u8]) {
 
     let mut below = vec![0; count];
     values.clear();
-    let _ = take_differences(bytes, &mut below, &mut values);
+    let _ = take_differences(bytes, count, 0..count, &mut below, &mut values);
     assert!(values.len() <= count && values.capacity() <= room);
     values.clear();
-    let _ = take_lowest(bytes, count, &mut below, &mut values);
+    let _ = take_lowest(bytes, count, 0..count, &mut below, &mut values);
     assert!(values.len() <= count && values.capacity() <= room && below.capacity() <= room);
 
     let mut times = Vec::new();

@@ -5,10 +5,11 @@
 //! All arithmetic wraps, so that any integers and any bytes are fine.
 
 use std::mem::replace;
+use std::ops::Range;
 
 use super::binned::{put_binned_column, take_binned_column};
 use super::effort::Effort;
-use super::packed::{BLOCK, bit_len, put_block, take_block};
+use super::packed::{BLOCK, bit_len, put_block, skip_block, take_block};
 use super::runs::{put_runs, take_runs};
 use crate::encoding::cursor::{Cursor, Malformed};
 use crate::encoding::varint::{put_i64, unzigzag, zigzag};
@@ -107,9 +108,21 @@ pub fn take_integers(
     count: usize,
     each: impl FnMut(&[i64]),
 ) -> Result<(), Malformed> {
+    take_integers_of(cursor, count, 0..count, each)
+}
+
+/// As [`take_integers`], of the slots `wanted` alone, of which there is one at least: those before
+/// are passed over as far as the form allows it, and those behind are not looked at, so that the
+/// cursor is at the column's end only where the last slot is wanted.
+pub fn take_integers_of(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    wanted: Range<usize>,
+    each: impl FnMut(&[i64]),
+) -> Result<(), Malformed> {
     match cursor.u8()? {
-        RUNS => take_runs(cursor, count, each),
-        form => take_form(form, cursor, count, each),
+        RUNS => take_runs(cursor, count, wanted, each),
+        form => take_form(form, cursor, count, wanted, each),
     }
 }
 
@@ -120,36 +133,52 @@ pub(super) fn take_plain_integers(
     each: impl FnMut(&[i64]),
 ) -> Result<(), Malformed> {
     let form = cursor.u8()?;
-    take_form(form, cursor, count, each)
+    take_form(form, cursor, count, 0..count, each)
+}
+
+/// Gives `each` what is wanted of a column that comes in stretches.
+pub(super) fn clipped<T>(wanted: Range<usize>, mut each: impl FnMut(&[T])) -> impl FnMut(&[T]) {
+    let mut at = 0;
+    move |stretch: &[T]| {
+        let place = |slot: usize| slot.saturating_sub(at).min(stretch.len());
+        let (from, to) = (place(wanted.start), place(wanted.end));
+        at += stretch.len();
+        if from < to {
+            each(&stretch[from..to]);
+        }
+    }
 }
 
 fn take_form(
     form: u8,
     cursor: &mut Cursor<'_>,
     count: usize,
+    wanted: Range<usize>,
     mut each: impl FnMut(&[i64]),
 ) -> Result<(), Malformed> {
     match form {
-        OFFSETS => return take_offsets(cursor, count, each),
-        BINNED => return take_binned_column(cursor, count, each),
+        OFFSETS => return take_offsets_of(cursor, count, wanted, each),
+        BINNED => return take_binned_column(cursor, count, clipped(wanted, each)),
         _ => {}
     }
     let first = cursor.zigzag()?;
     let mut block = [first; BLOCK];
     if form == CONSTANT || form == STEPS {
         let step = if form == STEPS { cursor.zigzag()? } else { 0 };
-        let mut next = first;
-        for start in (0..count).step_by(BLOCK) {
+        let mut next = first.wrapping_add(step.wrapping_mul(wanted.start as i64));
+        for start in wanted.clone().step_by(BLOCK) {
             if step != 0 {
                 for integer in &mut block {
                     *integer = next;
                     next = next.wrapping_add(step);
                 }
             }
-            each(&block[..BLOCK.min(count - start)]);
+            each(&block[..BLOCK.min(wanted.end - start)]);
         }
         return Ok(());
     }
+    let end = wanted.end;
+    let mut each = clipped(wanted, each);
     let (mut last, mut delta) = (first, 0i64);
     let mut taken_before = 1;
     match form {
@@ -163,7 +192,7 @@ fn take_form(
         _ => return Err(Malformed("unknown form of an integer column")),
     }
     let mut numbers = [0; BLOCK];
-    for start in (taken_before..count).step_by(BLOCK) {
+    for start in (taken_before..end).step_by(BLOCK) {
         let taken = BLOCK.min(count - start);
         take_block(cursor, taken, &mut numbers)?;
         if form == DELTAS {
@@ -199,12 +228,29 @@ pub fn put_offsets(out: &mut Vec<u8>, integers: &[i64]) {
 pub fn take_offsets(
     cursor: &mut Cursor<'_>,
     count: usize,
-    mut each: impl FnMut(&[i64]),
+    each: impl FnMut(&[i64]),
 ) -> Result<(), Malformed> {
+    take_offsets_of(cursor, count, 0..count, each)
+}
+
+/// As [`take_offsets`], of the slots `wanted` alone: blocks before them are not unpacked.
+fn take_offsets_of(
+    cursor: &mut Cursor<'_>,
+    count: usize,
+    wanted: Range<usize>,
+    each: impl FnMut(&[i64]),
+) -> Result<(), Malformed> {
+    let mut base = 0i64;
+    let skipped = wanted.start / BLOCK * BLOCK;
+    for _ in (0..skipped).step_by(BLOCK) {
+        base = base.wrapping_add(cursor.zigzag()?);
+        skip_block(cursor, BLOCK)?;
+    }
+    let end = wanted.end;
+    let mut each = clipped(wanted.start - skipped..end - skipped, each);
     let mut numbers = [0; BLOCK];
     let mut block = [0; BLOCK];
-    let mut base = 0i64;
-    for start in (0..count).step_by(BLOCK) {
+    for start in (skipped..end).step_by(BLOCK) {
         let taken = BLOCK.min(count - start);
         base = base.wrapping_add(cursor.zigzag()?);
         take_block(cursor, taken, &mut numbers)?;

@@ -71,6 +71,23 @@ pub fn take_block(
     Ok(())
 }
 
+/// Passes over a block of `count` numbers, 1..=64.
+pub fn skip_block(cursor: &mut Cursor<'_>, count: usize) -> Result<(), Malformed> {
+    let head = cursor.u8()?;
+    let width = usize::from(head & !OUTLIERS);
+    if width > 64 {
+        return Err(Malformed("a block is wider than 64 bits"));
+    }
+    if head & OUTLIERS != 0 {
+        for _ in 0..cursor.u8()? {
+            cursor.u8()?;
+            cursor.varint()?;
+        }
+    }
+    cursor.take((count * width).div_ceil(8))?;
+    Ok(())
+}
+
 /// Significant bits of a number.
 #[inline]
 pub fn bit_len(number: u64) -> usize {
@@ -229,11 +246,16 @@ mod tests {
             prop_assert_eq!(take_block(&mut cursor, numbers.len(), &mut back), Ok(()));
             prop_assert_eq!(&back[..numbers.len()], &numbers[..]);
             prop_assert_eq!(cursor.end(), Ok(()));
+
+            let mut cursor = Cursor::new(&bytes);
+            prop_assert_eq!(skip_block(&mut cursor, numbers.len()), Ok(()));
+            prop_assert_eq!(cursor.end(), Ok(()));
         }
 
         #[test]
         fn any_bytes_are_a_block_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..600), count in 1..=BLOCK) {
             let _ = take_block(&mut Cursor::new(&bytes), count, &mut [0; BLOCK]);
+            let _ = skip_block(&mut Cursor::new(&bytes), count);
         }
     }
 

@@ -174,11 +174,11 @@ impl Column {
             Self::Family(rows, _) => {
                 assert_eq!(columns.len(), rows.len(), "{name}");
                 let (mut integers, mut got) = (Vec::new(), Vec::new());
-                take_lowest(first, rows[0].len(), &mut integers, &mut got).expect(name);
+                take_lowest(first, rows[0].len(), 0..rows[0].len(), &mut integers, &mut got).expect(name);
                 same_bits(&got, &rows[0]);
                 for (bytes, row) in columns.iter().zip(rows).skip(1) {
                     got.clear();
-                    take_differences(bytes, &mut integers, &mut got).expect(name);
+                    take_differences(bytes, row.len(), 0..row.len(), &mut integers, &mut got).expect(name);
                     same_bits(&got, row);
                 }
             }

@@ -3,6 +3,8 @@
 //! For what seldom changes: a gauge that holds its value between two events, a counter of rare
 //! ones. It is read in a fraction of the time that a code for every integer takes.
 
+use std::ops::Range;
+
 use super::integers::{put_plain_integers, take_plain_integers};
 use super::packed::BLOCK;
 use crate::encoding::cursor::{Cursor, Malformed};
@@ -28,10 +30,12 @@ pub fn put_runs(out: &mut Vec<u8>, integers: &[i64]) -> bool {
     true
 }
 
-/// Takes a column of `count` integers, at least one, and gives them in stretches.
+/// Takes a column of `count` integers, at least one, and gives those of the slots `wanted` in
+/// stretches.
 pub fn take_runs(
     cursor: &mut Cursor<'_>,
     count: usize,
+    wanted: Range<usize>,
     mut each: impl FnMut(&[i64]),
 ) -> Result<(), Malformed> {
     let runs = cursor.count(count)?;
@@ -55,11 +59,15 @@ pub fn take_runs(
     let mut from = 0;
     take_plain_integers(cursor, runs, |block| {
         for (value, end) in block.iter().zip(&mut ends) {
-            let repeated = [*value; BLOCK];
-            for at in (from..end).step_by(BLOCK) {
-                each(&repeated[..BLOCK.min(end - at)]);
-            }
+            let run = from.max(wanted.start)..end.min(wanted.end);
             from = end;
+            if run.is_empty() {
+                continue;
+            }
+            let repeated = [*value; BLOCK];
+            for at in run.clone().step_by(BLOCK) {
+                each(&repeated[..BLOCK.min(run.end - at)]);
+            }
         }
     })
 }
@@ -72,7 +80,7 @@ mod tests {
 
     fn taken(bytes: &[u8], count: usize) -> Result<Vec<i64>, Malformed> {
         let (mut cursor, mut back) = (Cursor::new(bytes), Vec::new());
-        take_runs(&mut cursor, count, |block| back.extend_from_slice(block))?;
+        take_runs(&mut cursor, count, 0..count, |block| back.extend_from_slice(block))?;
         cursor.end()?;
         Ok(back)
     }

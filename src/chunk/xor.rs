@@ -3,6 +3,8 @@
 //! Owns the bits of one float: `0` the same again; `10` the significant bits fit the window of the
 //! one before; `11` a new window: 5 bits of leading zeros, 6 bits of length less one.
 
+use std::ops::Range;
+
 use crate::encoding::bit_stream::{BitReader, BitWriter};
 use crate::encoding::cursor::Malformed;
 
@@ -35,13 +37,13 @@ pub fn put_xor(out: &mut Vec<u8>, values: &[f64]) {
     writer.finish();
 }
 
-/// Takes `count` floats and appends them to `out`.
-pub fn take_xor(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), Malformed> {
+/// Takes floats and appends those of the slots `wanted` to `out`.
+pub fn take_xor(bytes: &[u8], wanted: Range<usize>, out: &mut Vec<f64>) -> Result<(), Malformed> {
     const SHORT: Malformed = Malformed("floats end too early");
     let mut reader = BitReader::new(bytes);
     let mut last = 0u64;
     let mut window = None;
-    for at in 0..count {
+    for at in 0..wanted.end {
         if at == 0 {
             last = reader.take(64).ok_or(SHORT)?;
         } else if reader.take(1).ok_or(SHORT)? == 1 {
@@ -54,7 +56,9 @@ pub fn take_xor(bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), Ma
             let (length, trailing) = window.ok_or(Malformed("a window before there is one"))?;
             last ^= reader.take(length).ok_or(SHORT)? << trailing;
         }
-        out.push(f64::from_bits(last));
+        if at >= wanted.start {
+            out.push(f64::from_bits(last));
+        }
     }
     Ok(())
 }

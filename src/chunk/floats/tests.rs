@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::decimals::POWERS;
 use super::*;
-use crate::model::STALE_NAN_BITS;
+use crate::model::{STALE_NAN_BITS, is_stale_nan};
 
 fn bits(values: &[f64]) -> Vec<u64> {
     values.iter().map(|value| value.to_bits()).collect()
@@ -61,6 +61,26 @@ proptest! {
     fn any_floats_come_back_to_the_bit(values in column()) {
         round_trip(&values, Effort::Fresh);
         round_trip(&values, Effort::Merged);
+    }
+
+    #[test]
+    fn any_stretch_of_a_column_comes_back_alone(
+        values in column(),
+        (from, to) in any::<(prop::sample::Index, prop::sample::Index)>(),
+        effort in effort(),
+    ) {
+        let (from, to) = (from.index(values.len()), to.index(values.len()));
+        let wanted = from.min(to)..from.max(to) + 1;
+        let bytes = encoded(&values, effort);
+        // What stands in `out` stays.
+        let mut back = vec![1.5];
+        take_floats_of(&bytes, values.len(), wanted.clone(), &mut back).expect("own bytes");
+        prop_assert_eq!(bits(&back[1..]), bits(&values[wanted.clone()]));
+
+        let mut presence = Vec::new();
+        take_presence(&bytes, values.len(), wanted.clone(), &mut presence).expect("own bytes");
+        let stale = |values: &[f64]| values.iter().map(|v| is_stale_nan(*v)).collect::<Vec<_>>();
+        prop_assert_eq!(stale(&presence), stale(&values[wanted]));
     }
 
     #[test]
