@@ -8,7 +8,7 @@
 
 use crate::encoding::cursor::Cursor;
 use crate::encoding::varint::{put_i64, put_u64, unzigzag, zigzag};
-use crate::model::{FloatSample, STALE_NAN_BITS};
+use crate::model::{FloatSample, STALE_NAN_BITS, TimeRange};
 
 /// Lowest two bits of a token: the change of the time step, zig-zag.
 const TIME_MASK: u8 = 0b11;
@@ -37,6 +37,10 @@ const START_CHANGED: u8 = 1 << 5;
 const REPEATED: u8 = 1 << 7;
 const REPEATS_MAX: u8 = REPEATED - 1;
 
+/// Beside the token of the sample appended last, and never written: some sample was not later than
+/// the one before it.
+const DISORDERED: u8 = 1 << 6;
+
 const POWERS: [f64; 16] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
@@ -56,7 +60,7 @@ pub struct HeadChunk {
     samples: u32,
     exponent: u8,
     raw_streak: u8,
-    /// Of the sample appended last.
+    /// Of the sample appended last, and [`DISORDERED`].
     token: u8,
     /// Samples with that token that were not written down yet.
     repeats: u8,
@@ -85,9 +89,28 @@ impl HeadChunk {
         })
     }
 
+    /// The latest sample, where the order in which samples came tells which one that is.
+    pub fn latest_sample(&self) -> Option<FloatSample> {
+        self.last_sample().filter(|_| self.is_ascending())
+    }
+
+    /// Whether each sample was later than the one before.
+    fn is_ascending(&self) -> bool {
+        self.token & DISORDERED == 0
+    }
+
+    /// Whether there may be a sample at this time or after it.
+    pub fn may_reach(&self, timestamp_ms: i64) -> bool {
+        self.samples > 0 && (self.timestamp_ms >= timestamp_ms || !self.is_ascending())
+    }
+
     /// Appends a sample, in whatever order, to the chunk's bytes, of which `bytes` may be the end
     /// alone. A chunk holds up to 2^32 − 1; epochs end long before.
     pub fn append(&mut self, sample: FloatSample, bytes: &mut Vec<u8>) {
+        if self.samples > 0 && sample.timestamp_ms <= self.timestamp_ms {
+            self.token |= DISORDERED;
+        }
+        let disordered = self.token & DISORDERED;
         let begin = bytes.len();
         // Room for a count and the token, which what follows it decides.
         bytes.extend_from_slice(&[0, 0]);
@@ -97,7 +120,7 @@ impl HeadChunk {
             put_i64(bytes, sample.start_ms.wrapping_sub(self.start_ms));
             self.start_ms = sample.start_ms;
         }
-        let is_repeated = self.samples > 0 && token == self.token && bytes.len() == begin + 2;
+        let is_repeated = self.samples > 0 && token | disordered == self.token && bytes.len() == begin + 2;
         self.samples = self.samples.saturating_add(1);
         if is_repeated && self.repeats < REPEATS_MAX {
             self.repeats += 1;
@@ -108,7 +131,7 @@ impl HeadChunk {
         if self.repeats == 0 {
             bytes.remove(begin);
         }
-        (self.token, self.repeats) = (token, 0);
+        (self.token, self.repeats) = (token | disordered, 0);
     }
 
     fn put_time(&mut self, timestamp_ms: i64, bytes: &mut Vec<u8>) -> u8 {
@@ -178,6 +201,18 @@ impl HeadChunk {
             let decimal = decimal(value, exponent).filter(|d| zigzag(*d) < 1 << 49)?;
             Some((decimal, exponent))
         })
+    }
+
+    /// Those of the samples that are in a range, in the order they came, out of all the chunk's bytes.
+    pub fn decode_range<'a>(
+        &self,
+        bytes: &'a [u8],
+        range: TimeRange,
+    ) -> impl Iterator<Item = FloatSample> + use<'a> {
+        let is_ascending = self.is_ascending();
+        let all = self.decode(bytes);
+        all.take_while(move |sample| !is_ascending || sample.timestamp_ms <= range.end_ms)
+            .filter(move |sample| range.contains(sample.timestamp_ms))
     }
 
     /// The samples in the order they came, out of all the chunk's bytes.
@@ -356,6 +391,35 @@ mod tests {
             prop_assert_eq!(chunk.decode(&bytes).collect::<Vec<_>>(), samples.clone());
             prop_assert_eq!(chunk.len(), samples.len());
             prop_assert_eq!(chunk.last_sample(), samples.last().copied());
+        }
+
+        #[test]
+        fn what_is_known_without_decoding_is_so(
+            samples in prop::collection::vec(any_sample(), 0..40),
+            is_sorted in any::<bool>(),
+            range in (0i64..1_600_000, 0i64..400_000),
+        ) {
+            let mut samples = samples;
+            if is_sorted {
+                samples.sort_by_key(|sample| sample.timestamp_ms);
+                samples.dedup_by_key(|sample| sample.timestamp_ms);
+            }
+            let range = TimeRange::new(range.0, range.0 + range.1);
+            let (chunk, bytes) = chunk_of(&samples);
+            let inside = |sample: &FloatSample| range.contains(sample.timestamp_ms);
+
+            let want: Vec<FloatSample> = samples.iter().filter(|sample| inside(sample)).copied().collect();
+            prop_assert_eq!(chunk.decode_range(&bytes, range).collect::<Vec<_>>(), want);
+            let reaches = samples.iter().any(|sample| sample.timestamp_ms >= range.start_ms);
+            prop_assert!(chunk.may_reach(range.start_ms) || !reaches);
+            if let Some(latest) = chunk.latest_sample() {
+                let earlier = samples.iter().filter(|s| s.timestamp_ms < latest.timestamp_ms).count();
+                prop_assert_eq!(earlier + 1, samples.len());
+            }
+            if is_sorted {
+                prop_assert_eq!(chunk.may_reach(range.start_ms), reaches);
+                prop_assert_eq!(chunk.latest_sample().is_some(), !samples.is_empty());
+            }
         }
 
         #[test]

@@ -188,6 +188,12 @@ impl Epoch {
         self.with(series, |block, at| block.read(at, range, into));
     }
 
+    /// As [`Self::read`], of floats only the latest of the range, and those of its time, where it
+    /// is known without decoding.
+    pub fn read_latest(&self, series: SeriesRef, range: TimeRange, into: &mut SampleColumns) {
+        self.with(series, |block, at| block.read_latest(at, range, into));
+    }
+
     /// Adds the series' exemplars of the range.
     pub fn read_exemplars(&self, series: SeriesRef, range: TimeRange, into: &mut Vec<Exemplar>) {
         self.with(series, |block, at| {
@@ -366,16 +372,36 @@ impl Block {
         {
             return true;
         }
+        // What ended before, and that alone, is told by its last sample, too.
+        if !floats.may_reach(range.start_ms) {
+            return false;
+        }
         let mut bytes = Vec::new();
         self.pages.read(self.series[at as usize].bytes, &mut bytes);
-        floats.decode(&bytes).any(|sample| range.contains(sample.timestamp_ms))
+        floats.decode_range(&bytes, range).next().is_some()
     }
 
     fn read(&self, at: u32, range: TimeRange, into: &mut SampleColumns) {
         let chunks = &self.series[at as usize];
-        let mut bytes = Vec::new();
-        self.pages.read(chunks.bytes, &mut bytes);
-        into.floats.extend(chunks.floats.decode(&bytes).filter(|sample| range.contains(sample.timestamp_ms)));
+        if chunks.floats.may_reach(range.start_ms) {
+            let mut bytes = Vec::new();
+            self.pages.read(chunks.bytes, &mut bytes);
+            into.floats.extend(chunks.floats.decode_range(&bytes, range));
+        }
+        self.read_histograms(at, range, into);
+    }
+
+    fn read_latest(&self, at: u32, range: TimeRange, into: &mut SampleColumns) {
+        match self.series[at as usize].floats.latest_sample() {
+            Some(latest) if range.contains(latest.timestamp_ms) => {
+                into.floats.push(latest);
+                self.read_histograms(at, range, into);
+            }
+            _ => self.read(at, range, into),
+        }
+    }
+
+    fn read_histograms(&self, at: u32, range: TimeRange, into: &mut SampleColumns) {
         into.histograms.extend(self.histograms(at).filter(|p| range.contains(p.timestamp_ms)).cloned());
     }
 }
