@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rocksdb::{Direction, IteratorMode, Options, ReadOptions, SstFileWriter};
+use rocksdb::{DB, DBRawIteratorWithThreadMode, Options, ReadOptions, SstFileWriter};
 
 use super::database::{Database, LocalError};
 use super::keys;
-use crate::storage::part::container::Visit;
+use crate::storage::part::container::{SectionWalk, Visit};
 use crate::storage::part::{PartError, Section, SectionSink, SectionSource};
 
 /// A section beyond this many gathered bytes gets files of its own,
@@ -29,6 +29,11 @@ const SST_BYTES_MAX: u64 = 256 << 20;
 const SYNC_BYTES: u64 = 8 << 20;
 /// Scans of long runs read ahead this much.
 const READAHEAD_BYTES: usize = 1 << 20;
+/// Rows between two scans of a walk that are passed over one by one: to seek costs as much as some
+/// steps.
+const PASSED_ROWS_MAX: usize = 8;
+/// Bytes of a key before a section's own: the part and the section.
+const PREFIX_BYTES: usize = 9;
 
 /// Name of a part's file under construction.
 fn staged_name(part: u64, number: usize) -> String {
@@ -236,20 +241,84 @@ impl SectionSource for SstSource {
     }
 
     fn scan(&self, section: Section, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), PartError> {
-        let from = keys::part_key(self.part, section as u8, start);
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(keys::part_key(self.part, section as u8, end));
-        options.set_readahead_size(READAHEAD_BYTES);
-        let mode = IteratorMode::From(&from, Direction::Forward);
-        let family = self.database.family(keys::PARTS);
-        for row in self.database.db.iterator_cf_opt(family, options, mode) {
-            let (key, value) = row.map_err(|source| {
-                PartError::container(section, self.database.rocksdb_error("scan part")(source))
-            })?;
-            if !visit(&key[9..], &value)? {
-                break;
+        let mut rows = self.rows(options);
+        rows.seek(keys::part_key(self.part, section as u8, start));
+        while let Some((key, value)) = rows.item() {
+            if !visit(&key[PREFIX_BYTES..], value)? {
+                return Ok(());
             }
+            rows.next();
         }
-        Ok(())
+        rows.status().map_err(self.scan_error(section))
     }
+
+    fn walk(&self, section: Section) -> Box<dyn SectionWalk + '_> {
+        Box::new(SstWalk { source: self, section, rows: None })
+    }
+}
+
+type Rows<'a> = DBRawIteratorWithThreadMode<'a, DB>;
+
+impl SstSource {
+    fn rows(&self, mut options: ReadOptions) -> Rows<'_> {
+        options.set_readahead_size(READAHEAD_BYTES);
+        self.database.db.raw_iterator_cf_opt(self.database.family(keys::PARTS), options)
+    }
+
+    fn scan_error(&self, section: Section) -> impl Fn(rocksdb::Error) -> PartError + '_ {
+        move |source| PartError::container(section, self.database.rocksdb_error("scan part")(source))
+    }
+}
+
+/// Scans with one iterator: to make one pins the files and looks up the first block again, which
+/// costs as much as to read tens of rows.
+struct SstWalk<'a> {
+    source: &'a SstSource,
+    section: Section,
+    /// Made by the first scan: most parts have no rows in some sections. It stands where the last
+    /// scan ended.
+    rows: Option<Rows<'a>>,
+}
+
+impl SectionWalk for SstWalk<'_> {
+    fn scan(&mut self, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), PartError> {
+        let (source, section) = (self.source, self.section);
+        let from = keys::part_key(source.part, section as u8, start);
+        let rows = match &mut self.rows {
+            Some(rows) => {
+                step_to(rows, &from);
+                rows
+            }
+            none => {
+                let mut options = ReadOptions::default();
+                options.set_iterate_upper_bound(keys::part_key(source.part, section as u8 + 1, &[]));
+                let rows = none.insert(source.rows(options));
+                rows.seek(&from);
+                rows
+            }
+        };
+        while let Some((key, value)) = rows.item() {
+            let key = &key[PREFIX_BYTES..];
+            if key >= end || !visit(key, value)? {
+                return Ok(());
+            }
+            rows.next();
+        }
+        rows.status().map_err(source.scan_error(section))
+    }
+}
+
+/// Moves forward to the first key that is not below `from`.
+fn step_to(rows: &mut Rows<'_>, from: &[u8]) {
+    for _ in 0..PASSED_ROWS_MAX {
+        match rows.key().map(|key| key < from) {
+            Some(true) => rows.next(),
+            Some(false) => return,
+            None => break,
+        }
+    }
+    // Also where the rows ended: of an error that ended them the seek tells anew.
+    rows.seek(from);
 }

@@ -74,6 +74,30 @@ pub trait SectionSource: Send + Sync {
         end_exclusive: &[u8],
         visit: Visit<'_>,
     ) -> Result<(), PartError>;
+
+    /// For several scans of one section, each behind the one before, where a container may go on from
+    /// where it stands.
+    fn walk(&self, section: Section) -> Box<dyn SectionWalk + '_> {
+        Box::new(EachScan { source: self, section })
+    }
+}
+
+/// Scans of one section, each of keys behind those of the one before.
+pub trait SectionWalk {
+    /// As [`SectionSource::scan`].
+    fn scan(&mut self, start: &[u8], end_exclusive: &[u8], visit: Visit<'_>) -> Result<(), PartError>;
+}
+
+/// Scans that know nothing of each other.
+struct EachScan<'a, S: ?Sized> {
+    source: &'a S,
+    section: Section,
+}
+
+impl<S: SectionSource + ?Sized> SectionWalk for EachScan<'_, S> {
+    fn scan(&mut self, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), PartError> {
+        self.source.scan(self.section, start, end, visit)
+    }
 }
 
 impl<T: SectionSource + ?Sized> SectionSource for Arc<T> {
@@ -84,6 +108,10 @@ impl<T: SectionSource + ?Sized> SectionSource for Arc<T> {
     fn scan(&self, section: Section, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), PartError> {
         (**self).scan(section, start, end, visit)
     }
+
+    fn walk(&self, section: Section) -> Box<dyn SectionWalk + '_> {
+        (**self).walk(section)
+    }
 }
 
 impl<T: SectionSource + ?Sized> SectionSource for Box<T> {
@@ -93,6 +121,10 @@ impl<T: SectionSource + ?Sized> SectionSource for Box<T> {
 
     fn scan(&self, section: Section, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), PartError> {
         (**self).scan(section, start, end, visit)
+    }
+
+    fn walk(&self, section: Section) -> Box<dyn SectionWalk + '_> {
+        (**self).walk(section)
     }
 }
 
