@@ -43,6 +43,31 @@ pub struct SelectHints {
     pub by: bool,
     /// Series may come in any order.
     pub any_order: bool,
+    pub floats: FloatsWanted,
+}
+
+/// What of a series' floats the caller looks at: the only hint by which answers may differ.
+/// Histograms come whole, whatever it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FloatsWanted {
+    /// Only the latest float of the range: any of the others may be missing.
+    pub latest_only: bool,
+    /// Only when there are floats, and which of them are staleness markers: the value of one that is
+    /// none may be any other that is none.
+    pub presence_only: bool,
+}
+
+impl FloatsWanted {
+    /// All of them as they are.
+    pub const ALL: Self = Self { latest_only: false, presence_only: false };
+
+    /// What satisfies both callers.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            latest_only: self.latest_only && other.latest_only,
+            presence_only: self.presence_only && other.presence_only,
+        }
+    }
 }
 
 /// One series with its samples of the requested range, in columns sorted by time.

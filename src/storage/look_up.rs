@@ -14,7 +14,10 @@ use super::part::{PartError, PartReader, SectionSource};
 use super::select::{BATCH_SERIES, TenantQuerier};
 use super::view::Part;
 use crate::model::{Labels, Matcher, TimeRange};
-use crate::querier::{QueryError, QueryGuard};
+use crate::querier::{FloatsWanted, QueryError, QueryGuard};
+
+/// What tells that a series has a sample.
+const ANY_SAMPLE: FloatsWanted = FloatsWanted { latest_only: true, presence_only: true };
 
 /// What is asked. No matcher set at all means every series.
 #[derive(Clone, Copy)]
@@ -198,7 +201,7 @@ impl TenantQuerier {
         certain.into_iter().try_for_each(|found| each(found.labels))?;
         for batch in uncertain.chunks(BATCH_SERIES) {
             let before = ask.guard.reserved_bytes();
-            let read = self.read(&view, batch, ask.range, ask.guard)?;
+            let read = self.read(&view, batch, ask.range, ANY_SAMPLE, ask.guard)?;
             ask.guard.reserve_exactly(before)?;
             read.into_iter().try_for_each(|series| each(series.labels))?;
         }

@@ -21,7 +21,8 @@ use crate::model::{
     Exemplar, FloatSample, Labels, LabelsMap, Matcher, Metadata, ResetHint, TenantId, TimeRange,
 };
 use crate::querier::{
-    ExemplarSeries, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
+    ExemplarSeries, FloatsWanted, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series,
+    SeriesIter,
 };
 
 /// Series read at a time: at first, while nobody knows how long they are, and at most.
@@ -122,10 +123,11 @@ impl TenantQuerier {
         view: &View,
         batch: &[Found],
         range: TimeRange,
+        floats: FloatsWanted,
         guard: &QueryGuard,
     ) -> Result<Vec<Series>, QueryError> {
         let before = guard.reserved_bytes();
-        let series = self.read(view, batch, range, guard)?;
+        let series = self.read(view, batch, range, floats, guard)?;
         guard.reserve_exactly(before + series.iter().map(Series::bytes).sum::<u64>())?;
         Ok(series)
     }
@@ -136,8 +138,14 @@ impl TenantQuerier {
         view: &View,
         batch: &[Found],
         range: TimeRange,
+        floats: FloatsWanted,
         guard: &QueryGuard,
     ) -> Result<Vec<Series>, QueryError> {
+        // What is hidden is taken away from what was read: the latest of that is not known before.
+        let floats_below = |hiding: &[&Hidden]| FloatsWanted {
+            latest_only: floats.latest_only && hiding.is_empty(),
+            ..floats
+        };
         let of_head = |found: &Found| if found.head.is_some() { view.epochs.len() } else { 0 };
         let pieces_max = |found: &Found| found.rows.as_slice().len() + of_head(found);
         let mut pieces: Vec<Vec<RowSamples>> =
@@ -158,7 +166,8 @@ impl TenantQuerier {
             let hiding: Vec<&Hidden> =
                 view.hidden.iter().map(|h| &**h).filter(|h| part.may_hold(h)).collect();
             let mut found: Vec<(usize, RowSamples)> = Vec::new();
-            part.reader()?.read(&rows, range, guard, &mut |row, mut samples: RowSamples| {
+            let floats = floats_below(&hiding);
+            part.reader()?.read_wanted(&rows, range, floats, guard, &mut |row, mut samples: RowSamples| {
                 let at = wanted[wanted.partition_point(|(_, r, _)| *r < row)].2;
                 self.hide(&hiding, &batch[at].labels, &mut samples);
                 if !samples.is_empty() {
@@ -182,7 +191,10 @@ impl TenantQuerier {
             let Some(series) = found.head else { continue };
             for (epoch, hiding) in view.epochs.iter().zip(&hiding) {
                 columns.clear();
-                epoch.epoch.read(series, range, &mut columns);
+                match floats_below(hiding).latest_only {
+                    true => epoch.epoch.read_latest(series, range, &mut columns),
+                    false => epoch.epoch.read(series, range, &mut columns),
+                }
                 if columns.is_empty() {
                     continue;
                 }
@@ -245,6 +257,7 @@ impl Querier for TenantQuerier {
         guard: &'a QueryGuard,
     ) -> Result<SeriesIter<'a>, QueryError> {
         let range = self.within_retention(request.range);
+        let floats = request.hints.floats;
         let order = if request.hints.any_order { Order::Any } else { Order::OfLabels };
         let (view, found) = self.find(&request.matchers, range, order, guard)?;
         let mut ready: std::vec::IntoIter<Series> = Vec::new().into_iter();
@@ -260,7 +273,7 @@ impl Querier for TenantQuerier {
                     return None;
                 }
                 let end = (at + size).min(found.len());
-                match self.read_leased(&view, &found[at..end], range, guard) {
+                match self.read_leased(&view, &found[at..end], range, floats, guard) {
                     Ok(batch) => {
                         size = next_batch_series(&batch, size, guard.batch_bytes() / 2);
                         ready = batch.into_iter();

@@ -4,7 +4,9 @@
 //! Row order brings a family together, lowest bucket first. Up to [`FAMILY_ROWS_MAX`] rows of
 //! equal times make one, of which the lowest stands for itself. To read one bucket alone is to
 //! decode those below it, five or six on average; whoever reads all of them, as quantiles do, decodes
-//! each once. The codec is [`crate::chunk::families`]' business.
+//! each once, and of each the slots of the range alone. The codec is [`crate::chunk::families`]' business.
+
+use std::ops::Range;
 
 use super::container::{Section, SectionSource};
 use super::error::PartError;
@@ -70,14 +72,37 @@ impl WaitingBucket {
     }
 }
 
+/// A sub-chunk of the row of a family that was read last.
+#[derive(Clone, Default)]
+struct Below {
+    row: u32,
+    /// How many the sub-chunk has, and those of them whose integers follow.
+    samples: usize,
+    slots: Range<usize>,
+    integers: Vec<i64>,
+}
+
+impl Below {
+    /// Forgets the integers of other slots than `wanted`; says whether those are all there.
+    fn narrow(&mut self, wanted: &Range<usize>) -> bool {
+        if wanted.start < self.slots.start || self.slots.end < wanted.end {
+            return false;
+        }
+        self.integers.truncate(wanted.end - self.slots.start);
+        self.integers.drain(..wanted.start - self.slots.start);
+        self.slots = wanted.clone();
+        true
+    }
+}
+
 /// The row of a family that was read last: what the next one is added to.
 pub struct FamilyReader<'a> {
     source: &'a dyn SectionSource,
     guard: &'a QueryGuard,
     range: TimeRange,
     row: Option<u32>,
-    /// By sub-chunk: the row it is of, and its integers.
-    columns: Vec<(u32, Vec<i64>)>,
+    /// By sub-chunk.
+    columns: Vec<Below>,
     reserved_bytes: u64,
     /// Values of rows that nobody asked for.
     unwanted: Vec<f64>,
@@ -124,7 +149,8 @@ impl<'a> FamilyReader<'a> {
                     return Ok(());
                 }
                 unwanted.clear();
-                self.take(next, at, &chunk, &mut unwanted)
+                // Its times, which would tell the slots of the range, are those of `row`: not known yet.
+                self.take(next, at, &chunk, 0..chunk.samples, &mut unwanted)
             });
             read.map_err(|e: RecordError| e.at(Section::Floats, key))?;
             next += 1;
@@ -134,28 +160,31 @@ impl<'a> FamilyReader<'a> {
         if next == row { Ok(()) } else { Err(corrupt("rows of its family are missing")) }
     }
 
-    /// Takes the values of a sub-chunk of the row that was entered.
+    /// Takes the values that a sub-chunk of the row that was entered has in the slots `wanted`.
     pub fn take(
         &mut self,
         row: u32,
         below: u8,
         chunk: &SubChunk<'_>,
+        wanted: Range<usize>,
         out: &mut Vec<f64>,
     ) -> Result<(), RecordError> {
         if self.columns.len() <= chunk.at {
-            self.columns.resize(chunk.at + 1, (0, Vec::new()));
+            self.columns.resize(chunk.at + 1, Below::default());
         }
-        let (of_row, integers) = &mut self.columns[chunk.at];
+        let column = &mut self.columns[chunk.at];
         if below == 0 {
-            take_lowest(chunk.payload, chunk.samples, integers, out)?;
+            take_lowest(chunk.payload, chunk.samples, wanted.clone(), &mut column.integers, out)?;
+            (column.samples, column.slots) = (chunk.samples, wanted);
         } else {
-            if integers.len() != chunk.samples || Some(*of_row) != row.checked_sub(1) {
+            let is_next = column.samples == chunk.samples && Some(column.row) == row.checked_sub(1);
+            if !is_next || !column.narrow(&wanted) {
                 return Err(Malformed("a family's rows are not of the same times").into());
             }
-            take_differences(chunk.payload, integers, out)?;
+            take_differences(chunk.payload, chunk.samples, wanted, &mut column.integers, out)?;
         }
-        *of_row = row;
-        let held_bytes = self.columns.iter().map(|(_, integers)| integers.len() as u64 * 8).sum::<u64>();
+        column.row = row;
+        let held_bytes = self.columns.iter().map(|column| column.integers.len() as u64 * 8).sum::<u64>();
         let more = held_bytes.saturating_sub(self.reserved_bytes);
         if more > 0 {
             self.guard.reserve(more)?;

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::container::{Section, SectionSource};
+use super::container::{Section, SectionSource, SectionWalk};
 use super::dictionary::{Dictionary, Symbol};
 use super::error::PartError;
 use super::exemplars::take_exemplars;
@@ -18,7 +18,7 @@ use super::samples::{Decoder, RecordError};
 use super::series::{PartSummary, RowSamples, TenantRows};
 use super::statistics::decode_summary;
 use crate::model::{Exemplar, TenantId, TimeRange};
-use crate::querier::QueryGuard;
+use crate::querier::{FloatsWanted, QueryGuard};
 
 /// Rows whose samples are read together.
 const BATCH_ROWS: usize = 64;
@@ -110,18 +110,32 @@ impl<S: SectionSource> PartReader<S> {
         guard: &QueryGuard,
         each: &mut dyn FnMut(u32, RowSamples) -> Result<(), PartError>,
     ) -> Result<(), PartError> {
+        self.read_wanted(rows, range, FloatsWanted::ALL, guard, each)
+    }
+
+    /// As [`Self::read`], of floats only what is `wanted`.
+    pub fn read_wanted(
+        &self,
+        rows: &[u32],
+        range: TimeRange,
+        wanted: FloatsWanted,
+        guard: &QueryGuard,
+        each: &mut dyn FnMut(u32, RowSamples) -> Result<(), PartError>,
+    ) -> Result<(), PartError> {
         self.check_rows(rows)?;
-        let mut decoder = Decoder::new(&self.source, range, guard);
+        let mut decoder = Decoder::new(&self.source, range, wanted, guard);
+        let mut floats = self.source.walk(Section::Floats);
+        let mut histograms = self.source.walk(Section::Histograms);
         for batch in batches(rows) {
             guard.check()?;
             let mut samples: Vec<RowSamples> = batch.iter().map(|_| RowSamples::default()).collect();
             if self.summary.float_samples > 0 {
-                self.scan_rows(Section::Floats, batch, &mut |at, value| {
+                scan_rows(&mut *floats, Section::Floats, batch, &mut |at, value| {
                     decoder.float_record(batch[at], value, &mut samples[at])
                 })?;
             }
             if self.summary.histogram_samples > 0 {
-                self.scan_rows(Section::Histograms, batch, &mut |at, value| {
+                scan_rows(&mut *histograms, Section::Histograms, batch, &mut |at, value| {
                     decoder.histogram_record(value, &mut samples[at])
                 })?;
             }
@@ -144,9 +158,10 @@ impl<S: SectionSource> PartReader<S> {
         if self.summary.exemplars == 0 {
             return Ok(found);
         }
+        let mut walk = self.source.walk(Section::Exemplars);
         for batch in batches(rows) {
             guard.check()?;
-            self.scan_rows(Section::Exemplars, batch, &mut |at, value| {
+            scan_rows(&mut *walk, Section::Exemplars, batch, &mut |at, value| {
                 take_exemplars(value, |exemplar| {
                     if !range.contains(exemplar.timestamp_ms) {
                         return Ok(());
@@ -163,24 +178,6 @@ impl<S: SectionSource> PartReader<S> {
         Ok(found)
     }
 
-    /// Gives the records of a batch of rows, with the row's place in the batch.
-    fn scan_rows(&self, section: Section, batch: &[u32], each: EachRecord<'_>) -> Result<(), PartError> {
-        let (first, last) = (batch[0], batch[batch.len() - 1]);
-        let mut at = 0;
-        self.source.scan(section, &keys::record(first, 0), &keys::after_row(last), &mut |key, value| {
-            let (row, _) = keys::record_of(section, key)?;
-            while batch.get(at).is_some_and(|wanted| *wanted < row) {
-                at += 1;
-            }
-            match batch.get(at) {
-                Some(wanted) if *wanted == row => each(at, value).map_err(|e| e.at(section, key))?,
-                Some(_) => {}
-                None => return Ok(false),
-            }
-            Ok(true)
-        })
-    }
-
     pub(super) fn check_rows(&self, rows: &[u32]) -> Result<(), PartError> {
         let total = self.summary.rows;
         let ascending = rows.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| pair[1]);
@@ -189,6 +186,29 @@ impl<S: SectionSource> PartReader<S> {
             None => Ok(()),
         }
     }
+}
+
+/// Gives the records of a batch of rows, with the row's place in the batch.
+fn scan_rows(
+    walk: &mut dyn SectionWalk,
+    section: Section,
+    batch: &[u32],
+    each: EachRecord<'_>,
+) -> Result<(), PartError> {
+    let (first, last) = (batch[0], batch[batch.len() - 1]);
+    let mut at = 0;
+    walk.scan(&keys::record(first, 0), &keys::after_row(last), &mut |key, value| {
+        let (row, _) = keys::record_of(section, key)?;
+        while batch.get(at).is_some_and(|wanted| *wanted < row) {
+            at += 1;
+        }
+        match batch.get(at) {
+            Some(wanted) if *wanted == row => each(at, value).map_err(|e| e.at(section, key))?,
+            Some(_) => {}
+            None => return Ok(false),
+        }
+        Ok(true)
+    })
 }
 
 /// Stretches of rows that one scan reads.

@@ -1,4 +1,5 @@
-//! Decodes samples: record by record, sub-chunk by sub-chunk, clipped to a range.
+//! Decodes samples: record by record, sub-chunk by sub-chunk, clipped to a range and of floats no more
+//! than is wanted.
 //!
 //! Owns the buffers and timestamp columns of one call; which records are wanted is the reader's.
 
@@ -11,13 +12,13 @@ use super::error::PartError;
 use super::families::FamilyReader;
 use super::frames::{SubChunk, take_family, take_record};
 use super::series::RowSamples;
-use crate::chunk::floats::take_floats;
+use crate::chunk::floats::{take_floats_of, take_presence};
 use crate::chunk::histograms::{cells, take_histograms};
 use crate::chunk::starts::take_starts;
 use crate::chunk::timestamps::take_timestamps;
 use crate::encoding::cursor::{Cursor, Malformed};
 use crate::model::{Histogram, TimeRange};
-use crate::querier::{HistogramPoint, QueryError, QueryGuard};
+use crate::querier::{FloatsWanted, HistogramPoint, QueryError, QueryGuard};
 
 /// An error in a record, before it is known which.
 pub(super) enum RecordError {
@@ -61,24 +62,29 @@ enum DecodedTimes {
 /// Decodes sub-chunks of one call; buffers are used again.
 pub(super) struct Decoder<'a> {
     range: TimeRange,
+    wanted: FloatsWanted,
     guard: &'a QueryGuard,
     columns: ColumnReader<'a>,
     families: FamilyReader<'a>,
     inline: Vec<i64>,
-    values: Vec<f64>,
     starts: Vec<i64>,
     histograms: Vec<Arc<Histogram>>,
 }
 
 impl<'a> Decoder<'a> {
-    pub(super) fn new(source: &'a dyn SectionSource, range: TimeRange, guard: &'a QueryGuard) -> Self {
+    pub(super) fn new(
+        source: &'a dyn SectionSource,
+        range: TimeRange,
+        wanted: FloatsWanted,
+        guard: &'a QueryGuard,
+    ) -> Self {
         Self {
             range,
+            wanted,
             guard,
             columns: ColumnReader::new(source, guard),
             families: FamilyReader::new(source, range, guard),
             inline: Vec::new(),
-            values: Vec::new(),
             starts: Vec::new(),
             histograms: Vec::new(),
         }
@@ -92,7 +98,8 @@ impl<'a> Decoder<'a> {
         samples: &mut RowSamples,
     ) -> Result<(), RecordError> {
         let family = take_family(value)?;
-        if let Some(below) = family {
+        // Whether there are samples a bucket tells without those below.
+        if let Some(below) = family.filter(|_| !self.wanted.presence_only) {
             self.families.enter(row, below)?;
         }
         let below = family.map(|below| (row, below));
@@ -174,24 +181,31 @@ impl<'a> Decoder<'a> {
         below: Option<(u32, u8)>,
         samples: &mut RowSamples,
     ) -> Result<(), RecordError> {
-        let slots = self.clip(timestamps_ms);
+        let mut slots = self.clip(timestamps_ms);
         check_follows(&samples.timestamps_ms, timestamps_ms[slots.clone()].first())?;
+        if slots.is_empty() {
+            return Ok(());
+        }
+        if self.wanted.latest_only {
+            slots.start = slots.end - 1;
+            samples.timestamps_ms.clear();
+            samples.values.clear();
+            samples.starts_ms.clear();
+        }
         let starts = self.starts(chunk)?;
         let sample_bytes = if starts || !samples.starts_ms.is_empty() { 24 } else { 16 };
         self.guard.reserve(slots.len() as u64 * sample_bytes)?;
-        // Where all of it is wanted, it is decoded in its place.
-        let mut clipped = std::mem::take(&mut self.values);
-        clipped.clear();
-        let values = if slots.len() == chunk.samples { &mut samples.values } else { &mut clipped };
+        if samples.values.is_empty() {
+            // The row's first sub-chunk is often its only one: then nothing is moved again.
+            samples.values.reserve_exact(slots.len());
+            samples.timestamps_ms.reserve_exact(slots.len());
+        }
+        let (wanted, values) = (slots.clone(), &mut samples.values);
         match below {
-            None => take_floats(chunk.payload, chunk.samples, values)?,
-            Some((row, below)) => self.families.take(row, below, chunk, values)?,
+            _ if self.wanted.presence_only => take_presence(chunk.payload, chunk.samples, wanted, values)?,
+            None => take_floats_of(chunk.payload, chunk.samples, wanted, values)?,
+            Some((row, below)) => self.families.take(row, below, chunk, wanted, values)?,
         }
-        if slots.len() < chunk.samples {
-            samples.values.extend_from_slice(&clipped[slots.clone()]);
-        }
-        self.values = clipped;
-        // The row's first sub-chunk is often its only one: then nothing is moved again.
         if starts {
             samples.starts_ms.resize(samples.timestamps_ms.len(), 0);
             samples.starts_ms.extend_from_slice(&self.starts[slots.clone()]);
