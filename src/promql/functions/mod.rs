@@ -132,6 +132,19 @@ impl Function {
         matches!(self, Self::HistogramQuantile | Self::HistogramFraction)
     }
 
+    /// Whether it asks only when its argument has samples, whatever their values: all but staleness
+    /// markers are the same to it.
+    pub fn needs_presence_only(self) -> bool {
+        use RangeFunction::{CountOverTime, PresentOverTime};
+        matches!(
+            self,
+            Self::Absent
+                | Self::AbsentOverTime
+                | Self::Timestamp
+                | Self::Range(CountOverTime | PresentOverTime)
+        )
+    }
+
     /// Whether the result changes from step to step even where the arguments do not.
     pub fn depends_on_step(self) -> bool {
         matches!(

@@ -54,33 +54,39 @@ impl<'q> Fetched<'q> {
         lookback_ms: i64,
         guard: &'q QueryGuard,
     ) -> Result<Self> {
-        let mut ranges = vec![TimeRange::new(0, -1); plan.selectors.len()];
-        collect_ranges(&plan.root, grid, lookback_ms, &mut ranges)?;
-        let mut sources: Vec<Source<'q>> = Vec::new();
-        let mut opened: Vec<usize> = Vec::new();
+        let mut reaches = vec![Reach { range: TimeRange::new(0, -1), steps: 0 }; plan.selectors.len()];
+        collect_reaches(&plan.root, grid, lookback_ms, &mut reaches)?;
+        let mut selections: Vec<(SelectRequest, usize)> = Vec::new();
         let mut source_of_slot = Vec::new();
-        for (slot, select) in plan.selectors.iter().enumerate() {
-            let is_same = |other: usize| {
-                ranges[other] == ranges[slot] && plan.selectors[other].matchers == select.matchers
-            };
-            if let Some(source) = opened.iter().position(|other| is_same(*other)) {
-                sources[source].users += 1;
-                source_of_slot.push(source);
-                continue;
-            }
+        for (select, reach) in plan.selectors.iter().zip(&reaches) {
             let mut hints = select.hints.clone();
-            // One who minds the order is enough.
-            let mut users = (slot..plan.selectors.len()).filter(|other| is_same(*other));
-            hints.any_order = users.all(|user| plan.selectors[user].hints.any_order);
-            let request = SelectRequest { matchers: select.matchers.clone(), range: ranges[slot], hints };
-            let stream: SeriesIter<'q> = if ranges[slot].is_empty() {
+            hints.floats.latest_only &= reach.steps == 1;
+            let same = selections
+                .iter()
+                .position(|(other, _)| other.range == reach.range && other.matchers == select.matchers);
+            source_of_slot.push(same.unwrap_or(selections.len()));
+            match same {
+                Some(source) => {
+                    let (request, users) = &mut selections[source];
+                    request.hints.floats = request.hints.floats.and(hints.floats);
+                    // One who minds the order is enough.
+                    request.hints.any_order &= hints.any_order;
+                    *users += 1;
+                }
+                None => {
+                    let matchers = select.matchers.clone();
+                    selections.push((SelectRequest { matchers, range: reach.range, hints }, 1));
+                }
+            }
+        }
+        let mut sources: Vec<Source<'q>> = Vec::with_capacity(selections.len());
+        for (request, users) in selections {
+            let stream: SeriesIter<'q> = if request.range.is_empty() {
                 Box::new(std::iter::empty())
             } else {
                 querier.select(&request, guard)?
             };
-            opened.push(slot);
-            source_of_slot.push(sources.len());
-            sources.push(Source { users: 1, state: Mutex::new(State::Stream(stream)) });
+            sources.push(Source { users, state: Mutex::new(State::Stream(stream)) });
         }
         Ok(Self { sources, source_of_slot, guard })
     }
@@ -224,7 +230,14 @@ pub fn subquery_grid(subquery: &Subquery, grid: &StepGrid) -> Result<StepGrid> {
     StepGrid::range(start, last, step)
 }
 
-fn collect_ranges(node: &Node, grid: &StepGrid, lookback_ms: i64, ranges: &mut [TimeRange]) -> Result<()> {
+/// What a selector reads, seen from how many steps.
+#[derive(Clone, Copy)]
+struct Reach {
+    range: TimeRange,
+    steps: usize,
+}
+
+fn collect_reaches(node: &Node, grid: &StepGrid, lookback_ms: i64, reaches: &mut [Reach]) -> Result<()> {
     let grid = if node.step_invariant { &grid.first() } else { grid };
     if grid.count == 0 {
         return Ok(());
@@ -232,34 +245,35 @@ fn collect_ranges(node: &Node, grid: &StepGrid, lookback_ms: i64, ranges: &mut [
     match &node.kind {
         NodeKind::Number(_) | NodeKind::String(_) => {}
         NodeKind::Vector(selector) => {
-            if let Some(range) = ranges.get_mut(selector.slot) {
-                *range = instant_range(selector, grid, lookback_ms);
+            if let Some(reach) = reaches.get_mut(selector.slot) {
+                *reach = Reach { range: instant_range(selector, grid, lookback_ms), steps: grid.count };
             }
         }
         NodeKind::Matrix(matrix) => {
-            if let Some(range) = ranges.get_mut(matrix.selector.slot) {
-                *range = matrix_range(&matrix.selector, matrix.range_ms, grid, lookback_ms);
+            if let Some(reach) = reaches.get_mut(matrix.selector.slot) {
+                let range = matrix_range(&matrix.selector, matrix.range_ms, grid, lookback_ms);
+                *reach = Reach { range, steps: grid.count };
             }
         }
         NodeKind::Subquery(subquery) => {
-            collect_ranges(&subquery.expr, &subquery_grid(subquery, grid)?, lookback_ms, ranges)?;
+            collect_reaches(&subquery.expr, &subquery_grid(subquery, grid)?, lookback_ms, reaches)?;
         }
         NodeKind::Call(call) => {
             for arg in &call.args {
-                collect_ranges(arg, grid, lookback_ms, ranges)?;
+                collect_reaches(arg, grid, lookback_ms, reaches)?;
             }
         }
         NodeKind::Aggregate(aggregate) => {
-            collect_ranges(&aggregate.expr, grid, lookback_ms, ranges)?;
+            collect_reaches(&aggregate.expr, grid, lookback_ms, reaches)?;
             if let Some(param) = &aggregate.param {
-                collect_ranges(param, grid, lookback_ms, ranges)?;
+                collect_reaches(param, grid, lookback_ms, reaches)?;
             }
         }
         NodeKind::Binary(binary) => {
-            collect_ranges(&binary.lhs, grid, lookback_ms, ranges)?;
-            collect_ranges(&binary.rhs, grid, lookback_ms, ranges)?;
+            collect_reaches(&binary.lhs, grid, lookback_ms, reaches)?;
+            collect_reaches(&binary.rhs, grid, lookback_ms, reaches)?;
         }
-        NodeKind::Negate(inner) => collect_ranges(inner, grid, lookback_ms, ranges)?,
+        NodeKind::Negate(inner) => collect_reaches(inner, grid, lookback_ms, reaches)?,
     }
     Ok(())
 }

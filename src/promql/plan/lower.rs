@@ -4,8 +4,10 @@ use super::node::{Aggregate, Binary, Call, Node, NodeKind, RangeSelector, Select
 use crate::model::Matcher;
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::functions::Function;
-use crate::promql::syntax::ast::{self, At, Expr, ExprKind, Span, TimeShift, ValueType};
-use crate::querier::SelectHints;
+use crate::promql::syntax::ast::{
+    self, AggregateOp, At, BinaryOp, Expr, ExprKind, Extension, Span, TimeShift, ValueType,
+};
+use crate::querier::{FloatsWanted, SelectHints};
 
 /// A query ready to be evaluated.
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct PlannedSelect {
     pub matchers: Vec<Matcher>,
+    /// What it says of floats holds for a selector that is seen from one step.
     pub hints: SelectHints,
 }
 
@@ -31,6 +34,8 @@ struct Around<'a> {
     counts: bool,
     /// A function or subquery needs histograms as they are.
     whole: bool,
+    /// What is directly around asks only whether there is something.
+    presence: bool,
 }
 
 struct Lowering {
@@ -44,7 +49,8 @@ struct Lowering {
 /// subqueries that name none.
 pub fn lower(expr: &Expr, start_ms: i64, end_ms: i64, step_ms: i64, subquery_step_ms: i64) -> Result<Plan> {
     let mut lowering = Lowering { start_ms, end_ms, subquery_step_ms, selectors: Vec::new() };
-    let around = Around { function: "", aggregate: None, step_ms, counts: false, whole: false };
+    let around =
+        Around { function: "", aggregate: None, step_ms, counts: false, whole: false, presence: false };
     let root = lowering.node(expr, around)?;
     Ok(Plan { root, selectors: lowering.selectors })
 }
@@ -71,7 +77,7 @@ impl Lowering {
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, around)?,
             ExprKind::Binary(binary) => self.binary(binary, around)?,
             ExprKind::Unary(unary) => {
-                let inner = self.node(&unary.expr, around)?;
+                let inner = self.node(&unary.expr, Around { presence: false, ..around })?;
                 let fixed = inner.step_invariant;
                 (NodeKind::Negate(Box::new(inner)), fixed)
             }
@@ -93,27 +99,30 @@ impl Lowering {
             Some(aggregate) => (aggregate.grouping.clone(), !aggregate.without),
             None => (Vec::new(), false),
         };
-        let hints = SelectHints {
-            step_ms: around.step_ms,
-            range_ms,
-            function: around.function,
-            grouping,
-            by,
-            any_order: false,
+        let counts_only = around.counts && !around.whole;
+        // Extended selectors make up values between samples, and resets that counts tell of are found
+        // between the samples that there are.
+        let is_plain = selector.extension == Extension::None && !counts_only;
+        let floats = FloatsWanted {
+            latest_only: is_plain && range_ms == 0,
+            presence_only: is_plain && around.presence,
         };
+        let (step_ms, function) = (around.step_ms, around.function);
+        let hints = SelectHints { step_ms, range_ms, function, grouping, by, any_order: false, floats };
         self.selectors.push(PlannedSelect { matchers: selector.matchers.clone(), hints });
         Selector {
             slot: self.selectors.len() - 1,
             matchers: selector.matchers.clone(),
             shift: self.shift(&selector.shift),
             extension: selector.extension,
-            counts_only: around.counts && !around.whole,
+            counts_only,
         }
     }
 
     fn subquery(&mut self, subquery: &ast::Subquery, around: Around<'_>) -> Result<(NodeKind, bool)> {
         let step_ms = subquery.step_ms.unwrap_or(self.subquery_step_ms);
-        let expr = Box::new(self.node(&subquery.expr, Around { step_ms, whole: true, ..around })?);
+        let inner = Around { step_ms, whole: true, presence: false, ..around };
+        let expr = Box::new(self.node(&subquery.expr, inner)?);
         let shift = self.shift(&subquery.shift);
         let fixed = shift.at_ms.is_some();
         Ok((NodeKind::Subquery(Subquery { expr, range_ms: subquery.range_ms, step_ms, shift }), fixed))
@@ -129,6 +138,7 @@ impl Lowering {
             aggregate: None,
             counts: around.counts || function.needs_counts_only(),
             whole: around.whole || function.needs_buckets(),
+            presence: function.needs_presence_only(),
             ..around
         };
         for (at, arg) in call.args.iter().enumerate() {
@@ -169,11 +179,12 @@ impl Lowering {
 
     fn aggregate(&mut self, aggregate: &ast::Aggregate, around: Around<'_>) -> Result<(NodeKind, bool)> {
         let function = aggregate.op.as_str();
-        let inner = Around { function, aggregate: Some(aggregate), ..around };
+        let presence = matches!(aggregate.op, AggregateOp::Count | AggregateOp::Group);
+        let inner = Around { function, aggregate: Some(aggregate), presence, ..around };
         let expr = Box::new(self.node(&aggregate.expr, inner)?);
         let param = match &aggregate.param {
             Some(param) => {
-                let alone = Around { function: "", aggregate: None, ..around };
+                let alone = Around { function: "", aggregate: None, presence: false, ..around };
                 Some(Box::new(self.node(param, alone)?))
             }
             None => None,
@@ -190,9 +201,11 @@ impl Lowering {
     }
 
     fn binary(&mut self, binary: &ast::Binary, around: Around<'_>) -> Result<(NodeKind, bool)> {
-        let around = Around { function: "", aggregate: None, ..around };
+        let around = Around { function: "", aggregate: None, presence: false, ..around };
         let lhs = Box::new(self.node(&binary.lhs, around)?);
-        let rhs = Box::new(self.node(&binary.rhs, around)?);
+        // Nothing of these right sides comes into the result.
+        let presence = matches!(binary.op, BinaryOp::And | BinaryOp::Unless);
+        let rhs = Box::new(self.node(&binary.rhs, Around { presence, ..around })?);
         let fixed = lhs.step_invariant && rhs.step_invariant;
         let matching = binary.matching.clone().unwrap_or_default();
         let node = Binary { op: binary.op, lhs, rhs, matching, return_bool: binary.return_bool };

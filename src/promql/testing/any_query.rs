@@ -2,8 +2,9 @@
 //!
 //! Queries are right by type, mostly: every function and operator meets NaN, infinities, numbers at
 //! the ends of what floats can be, staleness markers, gaps, classic and native histograms, and times
-//! far away. Of each query it is also asked whether memory stays within the budget, and whether a
-//! second look gives the same bits. A failure names its seed and query.
+//! far away. Of each query it is also asked whether memory stays within the budget, whether a
+//! second look gives the same bits, and whether a store that gives no more than hints allow does. A
+//! failure names its seed and query.
 
 use std::time::{Duration, Instant};
 
@@ -249,16 +250,21 @@ impl Random {
 }
 
 struct World {
-    store: MemoryStore,
+    /// Gives more than hints ask for.
+    generous: MemoryStore,
+    /// Gives no more than that.
+    thrifty: MemoryStore,
     engines: Vec<Engine>,
 }
 
 impl World {
     fn new() -> Self {
-        let mut store = MemoryStore::default();
+        let (mut generous, mut thrifty) = (MemoryStore::default(), MemoryStore::default());
+        generous.generous = true;
         for command in parse_script(LOADED).expect("the script is right") {
             if let CommandKind::Load(series) = command.kind {
-                load(&series, &mut store);
+                load(&series, &mut generous);
+                load(&series, &mut thrifty);
             }
         }
         let mut engines = Vec::new();
@@ -275,7 +281,7 @@ impl World {
                 ..EngineOptions::default()
             }));
         }
-        Self { store, engines }
+        Self { generous, thrifty, engines }
     }
 
     /// One query, at one time and over a range, twice.
@@ -291,21 +297,30 @@ impl World {
         let limit_bytes = random.of(&[10_000, 300_000, 10_000_000, 200_000_000]);
         let options = QueryOptions::default();
         let budget = MemoryBudget::new("query", limit_bytes);
-        let twice = |ask: &dyn Fn(&QueryGuard) -> Result<QueryOutput, PromqlError>| {
-            let answers = [(); 2].map(|()| ask(&QueryGuard::new(None, budget.clone())));
+        let twice = |ask: &dyn Fn(&MemoryStore, &QueryGuard) -> Result<QueryOutput, PromqlError>| {
+            let stores = [&self.generous, &self.generous, &self.thrifty];
+            let answers = stores.map(|store| ask(store, &QueryGuard::new(None, budget.clone())));
             assert_eq!(budget.used_bytes(), 0, "the memory is given back");
             let texts = answers.each_ref().map(|answer| match answer {
-                Ok(output) => format!("{} {:?} {:?}", bits(&output.value), output.warnings, output.infos),
+                Ok(output) => {
+                    let looked_at = (output.stats.samples_total, output.stats.samples_peak);
+                    let notes = (&output.warnings, &output.infos);
+                    format!("{} {notes:?} {looked_at:?}", bits(&output.value))
+                }
                 Err(error) => error.to_string(),
             });
             assert_eq!(texts[0], texts[1], "a second look differs");
-            let [answer, _] = answers;
+            // Fewer samples take less memory.
+            if !texts[0].contains("too much memory") {
+                assert_eq!(texts[0], texts[2], "less than all samples gives another answer");
+            }
+            let [answer, ..] = answers;
             answer.map(|_| ()).map_err(|error| error.kind())
         };
-        let instant = twice(&|guard| engine.instant(&self.store, &query, time_ms, &options, guard));
+        let instant = twice(&|store, guard| engine.instant(store, &query, time_ms, &options, guard));
         let end_ms = time_ms.saturating_add(step_ms.saturating_mul(random.below(30) as i64));
         let range =
-            twice(&|guard| engine.range(&self.store, &query, time_ms, end_ms, step_ms, &options, guard));
+            twice(&|store, guard| engine.range(store, &query, time_ms, end_ms, step_ms, &options, guard));
         for result in [instant, range] {
             let refused = result.err();
             let kinds = [None, Some(ErrorKind::Invalid), Some(ErrorKind::Execution)];

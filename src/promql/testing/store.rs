@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Histogram, Labels, Matcher, Metadata, ResetHint, TimeRange};
+use crate::model::{Histogram, Labels, Matcher, Metadata, ResetHint, TimeRange, is_stale_nan};
 use crate::promql::histogram::{Edition, FloatHistogram};
 use crate::querier::{
-    ExemplarSeries, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter,
+    ExemplarSeries, FloatsWanted, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series,
+    SeriesIter,
 };
 
 /// A sample of either kind with its start timestamp (0 for none).
@@ -26,6 +27,8 @@ pub enum StoredValue {
 #[derive(Default)]
 pub struct MemoryStore {
     series: BTreeMap<Labels, BTreeMap<i64, StoredSample>>,
+    /// Gives every float as it is instead of the least that a question's hints allow.
+    pub generous: bool,
 }
 
 impl MemoryStore {
@@ -94,6 +97,23 @@ fn read(labels: &Labels, samples: &BTreeMap<i64, StoredSample>, range: TimeRange
     (!series.timestamps_ms.is_empty() || !series.histograms.is_empty()).then_some(series)
 }
 
+/// What stands for a float of which only the presence is wanted: nobody stored it.
+const SOME_VALUE: f64 = -777.25;
+
+/// The least of the floats that hints allow.
+fn with_wanted_floats(mut series: Series, wanted: FloatsWanted) -> Series {
+    if wanted.latest_only {
+        let older = series.timestamps_ms.len().saturating_sub(1);
+        series.timestamps_ms.drain(..older);
+        series.values.drain(..older);
+        series.starts_ms.drain(..older.min(series.starts_ms.len()));
+    }
+    if wanted.presence_only {
+        series.values.iter_mut().filter(|v| !is_stale_nan(**v)).for_each(|v| *v = SOME_VALUE);
+    }
+    series
+}
+
 /// The reset hint that a store knows: a histogram that continues the one before without a reset
 /// says so, others do not know.
 fn with_known_hint(histogram: &Histogram, before: Option<&Arc<Histogram>>) -> Histogram {
@@ -118,7 +138,8 @@ impl Querier for MemoryStore {
         request: &SelectRequest,
         guard: &'a QueryGuard,
     ) -> Result<SeriesIter<'a>, QueryError> {
-        let SelectRequest { matchers, range, .. } = request.clone();
+        let SelectRequest { matchers, range, hints } = request.clone();
+        let wanted = if self.generous { FloatsWanted::ALL } else { hints.floats };
         if range.is_empty() {
             return Ok(Box::new(std::iter::empty()));
         }
@@ -127,6 +148,7 @@ impl Querier for MemoryStore {
             .iter()
             .filter(move |(labels, _)| accepts(&matchers, labels))
             .filter_map(move |(labels, samples)| read(labels, samples, range))
+            .map(move |series| with_wanted_floats(series, wanted))
             .map(move |series| guard.reserve(series.bytes()).map(|()| series));
         Ok(Box::new(series))
     }
