@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use onggi::chunk::decimals::Decimals;
 use onggi::chunk::families::{put_differences, take_differences};
-use onggi::chunk::floats::{put_floats, take_floats};
+use onggi::chunk::floats::{put_floats, take_floats, take_floats_of, take_presence};
 use onggi::chunk::timestamps::{put_timestamps, take_timestamps};
 use onggi::chunk::{Effort, HeadChunk};
 use onggi::model::FloatSample;
@@ -198,6 +198,25 @@ fn mixed_floats(c: &mut Criterion) {
                     for bytes in black_box(&encoded) {
                         back.clear();
                         take_floats(bytes, samples, &mut back).expect("own bytes");
+                    }
+                });
+            });
+            // Whoever asks for one time needs the last samples, or the very last one.
+            for wanted in [samples - 20..samples, samples - 1..samples] {
+                group.bench_function(format!("decode {} of/{effort:?}/{samples}", wanted.len()), |b| {
+                    b.iter(|| {
+                        for bytes in black_box(&encoded) {
+                            back.clear();
+                            take_floats_of(bytes, samples, wanted.clone(), &mut back).expect("own bytes");
+                        }
+                    });
+                });
+            }
+            group.bench_function(format!("presence of 1/{effort:?}/{samples}"), |b| {
+                b.iter(|| {
+                    for bytes in black_box(&encoded) {
+                        back.clear();
+                        take_presence(bytes, samples, samples - 1..samples, &mut back).expect("own bytes");
                     }
                 });
             });

@@ -22,7 +22,7 @@ use crate::model::{
     Counts, Exemplar, FloatSample, Histogram, Labels, Matcher, Metadata, MetricType, ResetHint, TimeRange,
     stale_nan,
 };
-use crate::querier::{QueryGuard, SelectHints, SelectRequest, Series};
+use crate::querier::{FloatsWanted, QueryGuard, SelectHints, SelectRequest, Series};
 
 pub(super) const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -377,6 +377,47 @@ fn a_deletion_hides_at_once_and_what_is_written_again_stays() {
     check(&store);
     store.close();
     check(&Store::open(options(folder.path())));
+}
+
+#[test]
+fn the_latest_float_is_the_latest_of_what_is_left_wherever_its_pieces_are() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    let up = [Matcher::equal("__name__", "up")];
+    let latest = |store: &Store, end_ms: i64, want: Option<(i64, f64)>| {
+        let range = TimeRange::new(NOW_MS - 100, end_ms);
+        let floats = FloatsWanted { latest_only: true, presence_only: false };
+        let hints = SelectHints { floats, ..SelectHints::default() };
+        let request = SelectRequest { matchers: up.to_vec(), range, hints };
+        let (querier, guard) = (store.querier("anonymous"), QueryGuard::unlimited());
+        let found = querier.select(&request, &guard).expect("selected").next().map(|s| s.expect("read"));
+        let last = found.map(|s| (s.timestamps_ms[s.values.len() - 1], s.values[s.values.len() - 1]));
+        assert_eq!(last, want, "until {end_ms}");
+    };
+    store.append(batch_of("up", &[float(NOW_MS, 1.0), float(NOW_MS + 10, 2.0), float(NOW_MS + 20, 3.0)]));
+    store.settle();
+    // Older ones, out of order, and one for a time that has a lesser one.
+    store.append(batch_of("up", &[float(NOW_MS + 15, 2.5), float(NOW_MS + 5, 1.5), float(NOW_MS + 20, 4.0)]));
+    let check = |store: &Store| {
+        latest(store, NOW_MS + 100, Some((NOW_MS + 20, 4.0)));
+        latest(store, NOW_MS + 19, Some((NOW_MS + 15, 2.5)));
+        latest(store, NOW_MS + 14, Some((NOW_MS + 10, 2.0)));
+        latest(store, NOW_MS + 9, Some((NOW_MS + 5, 1.5)));
+        latest(store, NOW_MS - 1, None);
+    };
+    check(&store);
+    store.settle();
+    check(&store);
+
+    let range = TimeRange::new(NOW_MS + 10, NOW_MS + 20);
+    let deletion = Deletion { tenant: TenantId::anonymous(), matchers: up.to_vec(), range };
+    store.storage.delete(&deletion).expect("deleted");
+    latest(&store, NOW_MS + 100, Some((NOW_MS + 5, 1.5)));
+    store.append(batch_of("up", &[float(NOW_MS + 2, 7.0)]));
+    latest(&store, NOW_MS + 100, Some((NOW_MS + 5, 1.5)));
+    store.append(batch_of("up", &[float(NOW_MS + 12, 8.0)]));
+    latest(&store, NOW_MS + 100, Some((NOW_MS + 12, 8.0)));
+    store.close();
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::model::{Random, labels};
 use super::*;
-use crate::model::{Labels, stale_nan};
+use crate::model::{Labels, STALE_NAN_BITS, stale_nan};
+use crate::querier::FloatsWanted;
 
 const SAMPLES: usize = 3_000;
 
@@ -52,9 +53,18 @@ fn read_bits(
     rows: &[u32],
     range: TimeRange,
 ) -> Vec<(u32, Vec<i64>, Vec<u64>)> {
+    read_bits_of(reader, rows, range, FloatsWanted::ALL)
+}
+
+fn read_bits_of(
+    reader: &PartReader<MemoryContainer>,
+    rows: &[u32],
+    range: TimeRange,
+    wanted: FloatsWanted,
+) -> Vec<(u32, Vec<i64>, Vec<u64>)> {
     let mut read = Vec::new();
     reader
-        .read(rows, range, &QueryGuard::unlimited(), &mut |row, samples| {
+        .read_wanted(rows, range, wanted, &QueryGuard::unlimited(), &mut |row, samples| {
             let bits = samples.values.iter().map(|value| value.to_bits()).collect();
             read.push((row, samples.timestamps_ms, bits));
             Ok(())
@@ -126,11 +136,25 @@ fn merged_families_are_smaller_and_come_back_in_any_selection() {
             TimeRange::new(20_000_000, 20_400_000),
             TimeRange::new(random.below(45_000_000) as i64, i64::MAX),
         ] {
-            assert_eq!(
-                read_bits(&reader, &rows, range),
-                wanted_bits(&all, &rows, range),
-                "{rows:?} {range:?}"
-            );
+            let mut want = wanted_bits(&all, &rows, range);
+            assert_eq!(read_bits(&reader, &rows, range), want, "{rows:?} {range:?}");
+
+            let presence = FloatsWanted { presence_only: true, ..FloatsWanted::ALL };
+            let stale = |found: &[(u32, Vec<i64>, Vec<u64>)]| -> Vec<(u32, Vec<i64>, Vec<bool>)> {
+                let is_stale = |bits: &u64| *bits == STALE_NAN_BITS;
+                let of_row = |(row, times, bits): &(u32, Vec<i64>, Vec<u64>)| {
+                    (*row, times.clone(), bits.iter().map(is_stale).collect())
+                };
+                found.iter().map(of_row).collect()
+            };
+            assert_eq!(stale(&read_bits_of(&reader, &rows, range, presence)), stale(&want));
+
+            for (_, times, bits) in &mut want {
+                times.drain(..times.len() - 1);
+                bits.drain(..bits.len() - 1);
+            }
+            let latest = FloatsWanted { latest_only: true, ..FloatsWanted::ALL };
+            assert_eq!(read_bits_of(&reader, &rows, range, latest), want, "{rows:?} {range:?}");
         }
     }
 }

@@ -9,8 +9,8 @@ use super::model::{NAMES, Random, TENANTS, matchers, range, series};
 use super::written;
 use crate::chunk::Effort;
 use crate::model::time::DAY_MS;
-use crate::model::{Labels, Matcher, TenantId, TimeRange};
-use crate::querier::{HistogramPoint, QueryGuard};
+use crate::model::{Labels, Matcher, TenantId, TimeRange, is_stale_nan};
+use crate::querier::{FloatsWanted, HistogramPoint, QueryGuard};
 
 /// Writes random series and holds everything that is read against them.
 pub fn fuzz_round(seed: u64) {
@@ -31,6 +31,7 @@ pub fn fuzz_round(seed: u64) {
         let range = range(&mut random, &all);
         let rows: Vec<u32> = (0..all.len() as u32).filter(|_| !random.one_in(3)).collect();
         check_samples(&reader, &all, &rows, range);
+        check_wanted(&reader, &rows, range);
         check_exemplars(&reader, &all, &rows, range);
     }
     for _ in 0..20 {
@@ -106,6 +107,39 @@ fn check_samples(reader: &PartReader<MemoryContainer>, all: &[PartSeries], rows:
         }
     }
     assert!(read.next().is_none(), "rows without samples are left out");
+}
+
+/// What is wanted is there, as it is among all samples.
+fn check_wanted(reader: &PartReader<MemoryContainer>, rows: &[u32], range: TimeRange) {
+    let read = |wanted: FloatsWanted| {
+        let mut found: Vec<(u32, RowSamples)> = Vec::new();
+        reader
+            .read_wanted(rows, range, wanted, &QueryGuard::unlimited(), &mut |row, samples| {
+                found.push((row, samples));
+                Ok(())
+            })
+            .expect("own bytes");
+        found
+    };
+    let all = read(FloatsWanted::ALL);
+    for (latest_only, presence_only) in [(true, false), (false, true), (true, true)] {
+        let found = read(FloatsWanted { latest_only, presence_only });
+        assert_eq!(found.len(), all.len());
+        for ((row, found), (all_row, all)) in found.iter().zip(&all) {
+            assert_eq!((row, found.histograms.len()), (all_row, all.histograms.len()));
+            let kept = if latest_only { all.values.len().min(1) } else { all.values.len() };
+            let from = all.values.len() - kept;
+            assert_eq!(found.timestamps_ms, all.timestamps_ms[from..]);
+            assert_eq!(found.values.len(), kept);
+            let starts_of = |samples: &RowSamples, at: usize| samples.starts_ms.get(at).copied().unwrap_or(0);
+            for (at, value) in found.values.iter().enumerate() {
+                let of_all = all.values[from + at];
+                assert_eq!(starts_of(found, at), starts_of(all, from + at));
+                assert_eq!(is_stale_nan(*value), is_stale_nan(of_all));
+                assert!(presence_only || value.to_bits() == of_all.to_bits());
+            }
+        }
+    }
 }
 
 fn check_exemplars(reader: &PartReader<MemoryContainer>, all: &[PartSeries], rows: &[u32], range: TimeRange) {
