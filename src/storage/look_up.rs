@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use super::found::{Found, Order};
 use super::head::registry::RegistryView;
-use super::part::{PartError, PartReader, SectionSource};
+use super::part::{HeldColumns, PartError, PartReader, SectionSource};
 use super::select::{BATCH_SERIES, TenantQuerier};
 use super::view::Part;
 use crate::model::{Labels, Matcher, TimeRange};
@@ -201,7 +201,9 @@ impl TenantQuerier {
         certain.into_iter().try_for_each(|found| each(found.labels))?;
         for batch in uncertain.chunks(BATCH_SERIES) {
             let before = ask.guard.reserved_bytes();
-            let read = self.read(&view, batch, ask.range, ANY_SAMPLE, ask.guard)?;
+            let held = HeldColumns::new(ask.guard);
+            let read = self.read(&view, batch, ask.range, ANY_SAMPLE, &held, ask.guard)?;
+            drop(held);
             ask.guard.reserve_exactly(before)?;
             read.into_iter().try_for_each(|series| each(series.labels))?;
         }

@@ -13,7 +13,7 @@ use super::found::{Found, FoundSet, Order};
 use super::head::SeriesRef;
 use super::join::SampleColumns;
 use super::look_up::LookUp;
-use super::part::RowSamples;
+use super::part::{HeldColumns, RowSamples};
 use super::readable::Readable;
 use super::side_by_side::Weight;
 use super::view::{Hidden, Part, View};
@@ -117,18 +117,21 @@ impl TenantQuerier {
         Ok((view, found))
     }
 
-    /// Reads one batch of series; what they take is what stays reserved.
+    /// Reads one batch of series; what they take is what stays reserved, and what is held of columns.
     fn read_leased(
         &self,
         view: &View,
         batch: &[Found],
         range: TimeRange,
         floats: FloatsWanted,
+        held: &HeldColumns<'_>,
         guard: &QueryGuard,
     ) -> Result<Vec<Series>, QueryError> {
-        let before = guard.reserved_bytes();
-        let series = self.read(view, batch, range, floats, guard)?;
-        guard.reserve_exactly(before + series.iter().map(Series::bytes).sum::<u64>())?;
+        let before = guard.reserved_bytes().saturating_sub(held.bytes());
+        let series = self.read(view, batch, range, floats, held, guard)?;
+        held.bound(guard.batch_bytes() / 4);
+        let kept = held.bytes() + series.iter().map(Series::bytes).sum::<u64>();
+        guard.reserve_exactly(before + kept)?;
         Ok(series)
     }
 
@@ -139,6 +142,7 @@ impl TenantQuerier {
         batch: &[Found],
         range: TimeRange,
         floats: FloatsWanted,
+        held: &HeldColumns<'_>,
         guard: &QueryGuard,
     ) -> Result<Vec<Series>, QueryError> {
         // What is hidden is taken away from what was read: the latest of that is not known before.
@@ -166,8 +170,9 @@ impl TenantQuerier {
             let hiding: Vec<&Hidden> =
                 view.hidden.iter().map(|h| &**h).filter(|h| part.may_hold(h)).collect();
             let mut found: Vec<(usize, RowSamples)> = Vec::new();
-            let floats = floats_below(&hiding);
-            part.reader()?.read_wanted(&rows, range, floats, guard, &mut |row, mut samples: RowSamples| {
+            let part_at = wanted[0].0;
+            let (floats, mut times) = (floats_below(&hiding), held.take(part_at));
+            part.reader()?.read_wanted(&rows, range, floats, &mut times, &mut |row, mut samples| {
                 let at = wanted[wanted.partition_point(|(_, r, _)| *r < row)].2;
                 self.hide(&hiding, &batch[at].labels, &mut samples);
                 if !samples.is_empty() {
@@ -175,6 +180,7 @@ impl TenantQuerier {
                 }
                 Ok(())
             })?;
+            held.give_back(part_at, times);
             Ok::<_, QueryError>(found)
         };
         self.store.side_by_side().each_of(weight, &parts, of_part, |done| {
@@ -260,6 +266,7 @@ impl Querier for TenantQuerier {
         let floats = request.hints.floats;
         let order = if request.hints.any_order { Order::Any } else { Order::OfLabels };
         let (view, found) = self.find(&request.matchers, range, order, guard)?;
+        let held = HeldColumns::new(guard);
         let mut ready: std::vec::IntoIter<Series> = Vec::new().into_iter();
         let mut at = 0;
         let mut size = FIRST_BATCH_SERIES;
@@ -273,7 +280,7 @@ impl Querier for TenantQuerier {
                     return None;
                 }
                 let end = (at + size).min(found.len());
-                match self.read_leased(&view, &found[at..end], range, floats, guard) {
+                match self.read_leased(&view, &found[at..end], range, floats, &held, guard) {
                     Ok(batch) => {
                         size = next_batch_series(&batch, size, guard.batch_bytes() / 2);
                         ready = batch.into_iter();

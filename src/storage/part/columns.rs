@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::container::{Section, SectionSink, SectionSource};
@@ -184,35 +185,96 @@ pub fn check_ascending(timestamps_ms: &[i64]) -> Result<(), Malformed> {
 /// Most columns that are read ahead of the one asked for.
 const READ_AHEAD_MAX: u32 = 128;
 
+/// Columns of one part, decoded, from one call to the next of a question.
+pub struct ColumnCache<'g> {
+    guard: &'g QueryGuard,
+    decoded: HashMap<u32, Arc<[i64]>>,
+    /// Reserved for them.
+    bytes: u64,
+}
+
+impl<'g> ColumnCache<'g> {
+    pub fn new(guard: &'g QueryGuard) -> Self {
+        Self { guard, decoded: HashMap::new(), bytes: 0 }
+    }
+
+    /// With whom whatever is read with its help is reserved.
+    pub fn guard(&self) -> &'g QueryGuard {
+        self.guard
+    }
+
+    fn add(&mut self, number: u32, column: Vec<i64>) -> Result<Arc<[i64]>, PartError> {
+        let bytes = column.len() as u64 * 8 + 64;
+        self.guard.reserve(bytes)?;
+        self.bytes += bytes;
+        let column: Arc<[i64]> = column.into();
+        self.decoded.insert(number, Arc::clone(&column));
+        Ok(column)
+    }
+}
+
+impl Drop for ColumnCache<'_> {
+    fn drop(&mut self) {
+        self.guard.release(self.bytes);
+    }
+}
+
+/// Columns of all parts that a question reads. It asks for series in order of their labels, batch by
+/// batch, and each metric name comes back to the same targets.
+pub struct HeldColumns<'g> {
+    guard: &'g QueryGuard,
+    /// As many of a part as were read side by side.
+    by_part: Mutex<HashMap<u32, Vec<ColumnCache<'g>>>>,
+}
+
+impl<'g> HeldColumns<'g> {
+    pub fn new(guard: &'g QueryGuard) -> Self {
+        Self { guard, by_part: Mutex::default() }
+    }
+
+    /// Those of a part, which are its reader's until he gives them back.
+    pub fn take(&self, part: u32) -> ColumnCache<'g> {
+        let taken = self.by_part.lock().get_mut(&part).and_then(Vec::pop);
+        taken.unwrap_or_else(|| ColumnCache::new(self.guard))
+    }
+
+    pub fn give_back(&self, part: u32, columns: ColumnCache<'g>) {
+        self.by_part.lock().entry(part).or_default().push(columns);
+    }
+
+    /// What is reserved for them.
+    pub fn bytes(&self) -> u64 {
+        self.by_part.lock().values().flatten().map(|columns| columns.bytes).sum()
+    }
+
+    /// Lets go of all where they take more than `bytes_max`.
+    pub fn bound(&self, bytes_max: u64) {
+        if self.bytes() > bytes_max {
+            self.by_part.lock().clear();
+        }
+    }
+}
+
 /// Columns of one call, each read and decoded once.
 ///
 /// Columns are numbered as rows first shared them, so neighbouring rows have neighbouring columns:
 /// what follows a column is read ahead, twice as far each time that this was right.
-pub struct ColumnReader<'a> {
+pub struct ColumnReader<'a, 'g> {
     source: &'a dyn SectionSource,
-    guard: &'a QueryGuard,
+    cache: &'a mut ColumnCache<'g>,
     read: HashMap<u32, Bytes>,
-    decoded: HashMap<u32, Arc<[i64]>>,
     reserved_bytes: u64,
     next_miss: u32,
     read_ahead: u32,
 }
 
-impl<'a> ColumnReader<'a> {
-    pub fn new(source: &'a dyn SectionSource, guard: &'a QueryGuard) -> Self {
-        Self {
-            source,
-            guard,
-            read: HashMap::new(),
-            decoded: HashMap::new(),
-            reserved_bytes: 0,
-            next_miss: 0,
-            read_ahead: 1,
-        }
+impl<'a, 'g> ColumnReader<'a, 'g> {
+    pub fn new(source: &'a dyn SectionSource, cache: &'a mut ColumnCache<'g>) -> Self {
+        Self { source, cache, read: HashMap::new(), reserved_bytes: 0, next_miss: 0, read_ahead: 1 }
     }
 
     pub fn column(&mut self, number: u32) -> Result<Arc<[i64]>, PartError> {
-        if let Some(column) = self.decoded.get(&number) {
+        if let Some(column) = self.cache.decoded.get(&number) {
             return Ok(Arc::clone(column));
         }
         let value = match self.read.remove(&number) {
@@ -222,10 +284,7 @@ impl<'a> ColumnReader<'a> {
         let corrupt = |what: &str| PartError::corrupt(Section::TimestampColumns, &keys::column(number), what);
         let mut column = Vec::new();
         decode_column(&value, &mut column).map_err(|e| corrupt(e.0))?;
-        self.reserve(column.len() as u64 * 8 + 64)?;
-        let column: Arc<[i64]> = column.into();
-        self.decoded.insert(number, Arc::clone(&column));
-        Ok(column)
+        self.cache.add(number, column)
     }
 
     fn fetch(&mut self, number: u32) -> Result<Bytes, PartError> {
@@ -242,6 +301,7 @@ impl<'a> ColumnReader<'a> {
                 let found = <[u8; 4]>::try_from(key).map(u32::from_be_bytes);
                 match found {
                     Ok(found) if found == number => wanted = Some(Bytes::copy_from_slice(value)),
+                    Ok(found) if self.cache.decoded.contains_key(&found) => {}
                     Ok(found) => {
                         bytes += value.len() as u64 + 64;
                         ahead.push((found, Bytes::copy_from_slice(value)));
@@ -265,14 +325,14 @@ impl<'a> ColumnReader<'a> {
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), PartError> {
-        self.guard.reserve(bytes)?;
+        self.cache.guard.reserve(bytes)?;
         self.reserved_bytes += bytes;
         Ok(())
     }
 }
 
-impl Drop for ColumnReader<'_> {
+impl Drop for ColumnReader<'_, '_> {
     fn drop(&mut self) {
-        self.guard.release(self.reserved_bytes);
+        self.cache.guard.release(self.reserved_bytes);
     }
 }

@@ -39,6 +39,7 @@ mod statistics;
 mod verify;
 pub mod writer;
 
+pub use columns::{ColumnCache, HeldColumns};
 pub use container::{MemoryContainer, Section, SectionSink, SectionSource};
 pub use error::PartError;
 pub use reader::PartReader;

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::columns::ColumnCache;
 use super::container::{Section, SectionSource, SectionWalk};
 use super::dictionary::{Dictionary, Symbol};
 use super::error::PartError;
@@ -110,20 +111,21 @@ impl<S: SectionSource> PartReader<S> {
         guard: &QueryGuard,
         each: &mut dyn FnMut(u32, RowSamples) -> Result<(), PartError>,
     ) -> Result<(), PartError> {
-        self.read_wanted(rows, range, FloatsWanted::ALL, guard, each)
+        self.read_wanted(rows, range, FloatsWanted::ALL, &mut ColumnCache::new(guard), each)
     }
 
-    /// As [`Self::read`], of floats only what is `wanted`.
+    /// As [`Self::read`], of floats only what is `wanted`; `columns` are this part's.
     pub fn read_wanted(
         &self,
         rows: &[u32],
         range: TimeRange,
         wanted: FloatsWanted,
-        guard: &QueryGuard,
+        columns: &mut ColumnCache<'_>,
         each: &mut dyn FnMut(u32, RowSamples) -> Result<(), PartError>,
     ) -> Result<(), PartError> {
         self.check_rows(rows)?;
-        let mut decoder = Decoder::new(&self.source, range, wanted, guard);
+        let guard = columns.guard();
+        let mut decoder = Decoder::new(&self.source, range, wanted, columns);
         let mut floats = self.source.walk(Section::Floats);
         let mut histograms = self.source.walk(Section::Histograms);
         for batch in batches(rows) {

@@ -1,12 +1,12 @@
 //! Decodes samples: record by record, sub-chunk by sub-chunk, clipped to a range and of floats no more
 //! than is wanted.
 //!
-//! Owns the buffers and timestamp columns of one call; which records are wanted is the reader's.
+//! Owns the buffers of one call; which records are wanted is the reader's.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::columns::{ColumnReader, Times, check_ascending};
+use super::columns::{ColumnCache, ColumnReader, Times, check_ascending};
 use super::container::{Section, SectionSource};
 use super::error::PartError;
 use super::families::FamilyReader;
@@ -60,29 +60,30 @@ enum DecodedTimes {
 }
 
 /// Decodes sub-chunks of one call; buffers are used again.
-pub(super) struct Decoder<'a> {
+pub(super) struct Decoder<'a, 'g> {
     range: TimeRange,
     wanted: FloatsWanted,
-    guard: &'a QueryGuard,
-    columns: ColumnReader<'a>,
+    guard: &'g QueryGuard,
+    columns: ColumnReader<'a, 'g>,
     families: FamilyReader<'a>,
     inline: Vec<i64>,
     starts: Vec<i64>,
     histograms: Vec<Arc<Histogram>>,
 }
 
-impl<'a> Decoder<'a> {
+impl<'a, 'g: 'a> Decoder<'a, 'g> {
     pub(super) fn new(
         source: &'a dyn SectionSource,
         range: TimeRange,
         wanted: FloatsWanted,
-        guard: &'a QueryGuard,
+        columns: &'a mut ColumnCache<'g>,
     ) -> Self {
+        let guard = columns.guard();
         Self {
             range,
             wanted,
             guard,
-            columns: ColumnReader::new(source, guard),
+            columns: ColumnReader::new(source, columns),
             families: FamilyReader::new(source, range, guard),
             inline: Vec::new(),
             starts: Vec::new(),

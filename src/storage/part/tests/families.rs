@@ -62,9 +62,9 @@ fn read_bits_of(
     range: TimeRange,
     wanted: FloatsWanted,
 ) -> Vec<(u32, Vec<i64>, Vec<u64>)> {
-    let mut read = Vec::new();
+    let (mut read, guard) = (Vec::new(), QueryGuard::unlimited());
     reader
-        .read_wanted(rows, range, wanted, &QueryGuard::unlimited(), &mut |row, samples| {
+        .read_wanted(rows, range, wanted, &mut ColumnCache::new(&guard), &mut |row, samples| {
             let bits = samples.values.iter().map(|value| value.to_bits()).collect();
             read.push((row, samples.timestamps_ms, bits));
             Ok(())

@@ -112,9 +112,9 @@ fn check_samples(reader: &PartReader<MemoryContainer>, all: &[PartSeries], rows:
 /// What is wanted is there, as it is among all samples.
 fn check_wanted(reader: &PartReader<MemoryContainer>, rows: &[u32], range: TimeRange) {
     let read = |wanted: FloatsWanted| {
-        let mut found: Vec<(u32, RowSamples)> = Vec::new();
+        let (mut found, guard): (Vec<(u32, RowSamples)>, _) = (Vec::new(), QueryGuard::unlimited());
         reader
-            .read_wanted(rows, range, wanted, &QueryGuard::unlimited(), &mut |row, samples| {
+            .read_wanted(rows, range, wanted, &mut ColumnCache::new(&guard), &mut |row, samples| {
                 found.push((row, samples));
                 Ok(())
             })
