@@ -286,19 +286,12 @@ impl SectionWalk for SstWalk<'_> {
     fn scan(&mut self, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), PartError> {
         let (source, section) = (self.source, self.section);
         let from = keys::part_key(source.part, section as u8, start);
-        let rows = match &mut self.rows {
-            Some(rows) => {
-                step_to(rows, &from);
-                rows
-            }
-            none => {
-                let mut options = ReadOptions::default();
-                options.set_iterate_upper_bound(keys::part_key(source.part, section as u8 + 1, &[]));
-                let rows = none.insert(source.rows(options));
-                rows.seek(&from);
-                rows
-            }
-        };
+        let rows = self.rows.get_or_insert_with(|| {
+            let mut options = ReadOptions::default();
+            options.set_iterate_upper_bound(keys::part_key(source.part, section as u8 + 1, &[]));
+            source.rows(options)
+        });
+        step_to(rows, &from);
         while let Some((key, value)) = rows.item() {
             let key = &key[PREFIX_BYTES..];
             if key >= end || !visit(key, value)? {
@@ -319,6 +312,6 @@ fn step_to(rows: &mut Rows<'_>, from: &[u8]) {
             None => break,
         }
     }
-    // Also where the rows ended: of an error that ended them the seek tells anew.
+    // Also at first, and where the rows ended: of an error that ended them the seek tells anew.
     rows.seek(from);
 }

@@ -149,24 +149,35 @@ pub fn take_record<'a, E: From<Malformed>>(
         // What it means is `take_family`'s.
         cursor.u8()?;
     }
-    let several = head & SEVERAL != 0;
-    let chunks = if several { cursor.count(SUB_CHUNKS_MAX)? } else { 1 };
-    let mut entries = [Entry::default(); SUB_CHUNKS_MAX];
+    let (several, starts) = (head & SEVERAL != 0, head & STARTS != 0);
     let mut last_ms = 0i64;
+    if !several {
+        // Most rows: a table of its own would take longer to clear than this entry to read.
+        let entry = take_entry(&mut cursor, several, starts, &mut last_ms)?;
+        each(take_chunk(&mut cursor, 0, &entry)?)?;
+        return Ok(cursor.end()?);
+    }
+    let chunks = cursor.count(SUB_CHUNKS_MAX)?;
+    let mut entries = [Entry::default(); SUB_CHUNKS_MAX];
     for entry in &mut entries[..chunks] {
-        *entry = take_entry(&mut cursor, several, head & STARTS != 0, &mut last_ms)?;
+        *entry = take_entry(&mut cursor, several, starts, &mut last_ms)?;
     }
     for (at, entry) in entries[..chunks].iter().enumerate() {
-        let inline = cursor.take(entry.inline_len)?;
-        let starts = cursor.take(entry.starts_len)?;
-        let payload = cursor.take(entry.payload_len.unwrap_or(cursor.len()))?;
-        let times = match entry.column {
-            0 => Times::Inline(inline),
-            number => Times::Column { number, first_slot: entry.first_slot },
-        };
-        each(SubChunk { at, samples: entry.samples, bounds: entry.bounds, times, starts, payload })?;
+        each(take_chunk(&mut cursor, at, entry)?)?;
     }
     Ok(cursor.end()?)
+}
+
+/// Takes a sub-chunk's bytes, which follow those of the one before.
+fn take_chunk<'a>(cursor: &mut Cursor<'a>, at: usize, entry: &Entry) -> Result<SubChunk<'a>, Malformed> {
+    let inline = cursor.take(entry.inline_len)?;
+    let starts = cursor.take(entry.starts_len)?;
+    let payload = cursor.take(entry.payload_len.unwrap_or(cursor.len()))?;
+    let times = match entry.column {
+        0 => Times::Inline(inline),
+        number => Times::Column { number, first_slot: entry.first_slot },
+    };
+    Ok(SubChunk { at, samples: entry.samples, bounds: entry.bounds, times, starts, payload })
 }
 
 fn take_entry(
