@@ -56,7 +56,7 @@ pub fn take_doubles(
     let start = out.len();
     out.reserve(wanted.len());
     let into_out = |batch: &[f64]| out.extend_from_slice(batch);
-    take_binned(cursor, count, clipped(wanted.clone(), into_out))?;
+    take_binned::<f64>(cursor, count, clipped::<f64>(wanted.clone(), into_out))?;
     exceptions.lay_over(wanted.start, &mut out[start..]);
     end_of(cursor, count, &wanted)
 }

@@ -158,7 +158,7 @@ fn take_form(
 ) -> Result<(), Malformed> {
     match form {
         OFFSETS => return take_offsets_of(cursor, count, wanted, each),
-        BINNED => return take_binned_column(cursor, count, clipped(wanted, each)),
+        BINNED => return take_binned_column(cursor, count, clipped::<i64>(wanted, each)),
         _ => {}
     }
     let first = cursor.zigzag()?;
@@ -178,7 +178,7 @@ fn take_form(
         return Ok(());
     }
     let end = wanted.end;
-    let mut each = clipped(wanted, each);
+    let mut each = clipped::<i64>(wanted, each);
     let (mut last, mut delta) = (first, 0i64);
     let mut taken_before = 1;
     match form {
@@ -247,7 +247,7 @@ fn take_offsets_of(
         skip_block(cursor, BLOCK)?;
     }
     let end = wanted.end;
-    let mut each = clipped(wanted.start - skipped..end - skipped, each);
+    let mut each = clipped::<i64>(wanted.start - skipped..end - skipped, each);
     let mut numbers = [0; BLOCK];
     let mut block = [0; BLOCK];
     for start in (skipped..end).step_by(BLOCK) {

@@ -3,7 +3,7 @@
 //! Nothing is assumed about who shares: equal vectors are found as they come. The first of its
 //! kind stands inline in its row, the second makes it a column, later rows refer to it, also to a
 //! stretch at its front or back (series that ended early or began late). What the writer remembers is bounded;
-//! beyond it timestamps are inline.
+//! beyond it timestamps are inline. Whoever reads decodes a column once for a whole question.
 
 use std::collections::HashMap;
 use std::sync::Arc;
