@@ -20,7 +20,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct PlannedSelect {
     pub matchers: Vec<Matcher>,
-    /// What it says of floats holds for a selector that is seen from one step.
+    /// That the latest float is enough holds only where the selector is seen from one step.
     pub hints: SelectHints,
 }
 
