@@ -121,6 +121,11 @@ replicas-bench: setup peers ## what replicas cost and how quick they are, beside
 manifests: ## the files in docker/ against their schemas and the programs that read them
 	@scripts/manifests.sh
 
+.PHONY: peers-bench
+peers-bench: setup ## beside Prometheus and VictoriaMetrics: the same data, the same questions; a table and a plot
+	@scripts/peers.sh victoria-metrics
+	cargo bench --locked --bench peers -- run
+
 .PHONY: bench
 bench: setup ## criterion benches
 	cargo bench --locked

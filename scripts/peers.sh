@@ -4,12 +4,14 @@
 # installed and no system file is changed. Where that is impossible (no Debian archive configured, not amd64) it
 # says so and ends with status 0: the tests then skip, loudly.
 #
+# usage: peers.sh [victoria-metrics]     with VictoriaMetrics, which only `make peers-bench` runs
 # env: PEERS_DIR (default ${XDG_CACHE_HOME:-~/.cache}/onggi-peers)
 set -euo pipefail
 
 peers=${PEERS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/onggi-peers}
 stable=bookworm
 newer=(sid forky trixie)
+wanted=${1:-}
 
 skip() {
     printf '\n*** peers: SKIPPED: %s\n*** The tests against a real Prometheus and a real HAProxy will not run.\n\n' "$*" >&2
@@ -21,7 +23,8 @@ command -v apt-get > /dev/null && command -v dpkg > /dev/null || skip "this mach
 
 have() { [ -x "$peers/$1" ]; }
 if have prometheus/usr/bin/prometheus && have prometheus-2.42/usr/bin/prometheus \
-    && have node-exporter/usr/bin/prometheus-node-exporter && have haproxy/usr/sbin/haproxy; then
+    && have node-exporter/usr/bin/prometheus-node-exporter && have haproxy/usr/sbin/haproxy \
+    && { [ -z "$wanted" ] || have "$wanted/usr/bin/$wanted"; }; then
     echo "peers: all there, in $peers"
     exit 0
 fi
@@ -81,6 +84,15 @@ fetch() { # package=version folder
     echo "peers: $1"
 }
 
+# VictoriaMetrics of the newest suite, with the compression library that it wants beside it: trixie's is new enough
+# for it, and runs on the stable suite's libc.
+fetch_victoria_metrics() {
+    local version
+    version=$(apt-cache "${apt_options[@]}" madison libzstd1 | awk 'index($0, "trixie/") { print $3; exit }')
+    if [ -n "$version" ]; then fetch "libzstd1=$version" libs; fi
+    fetch_version victoria-metrics 1. victoria-metrics
+}
+
 # HAProxy of the stable suite, with the libraries beside it that few machines have.
 fetch_haproxy() {
     local package version
@@ -116,16 +128,18 @@ have prometheus/usr/bin/prometheus || fetch_version prometheus 3.5. prometheus
 have prometheus-2.42/usr/bin/prometheus || fetch_version prometheus 2.42. prometheus-2.42
 have node-exporter/usr/bin/prometheus-node-exporter || fetch_version prometheus-node-exporter 1. node-exporter
 have haproxy/usr/sbin/haproxy || fetch_haproxy
+[ -z "$wanted" ] || have "$wanted/usr/bin/$wanted" || fetch_victoria_metrics
 
 # A build of a newer suite may want a newer libc than this machine has: then that suite's libc lies
 # beside it, and the tests start it through that libc's loader.
 for binary in prometheus/usr/bin/prometheus prometheus-2.42/usr/bin/prometheus \
-    node-exporter/usr/bin/prometheus-node-exporter; do
+    node-exporter/usr/bin/prometheus-node-exporter victoria-metrics/usr/bin/victoria-metrics; do
     have "$binary" || continue
     if ldd "$binary" 2>&1 | grep -q 'GLIBC_.* not found'; then
         have libc/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 || fetch_version libc6 2. libc
     fi
 done
-for binary in prometheus/usr/bin/prometheus prometheus-2.42/usr/bin/prometheus haproxy/usr/sbin/haproxy; do
+for binary in prometheus/usr/bin/prometheus prometheus-2.42/usr/bin/prometheus haproxy/usr/sbin/haproxy \
+    victoria-metrics/usr/bin/victoria-metrics; do
     if have "$binary"; then echo "peers: $peers/$binary"; fi
 done

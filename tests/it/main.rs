@@ -15,6 +15,7 @@
 //! - [`pinned`]: directories of released versions are read
 //! - [`profiles`]: what pprof reads of a working server
 //! - [`pace`]: a measurement: writes while merges run beside them
+//! - [`peers_bench`]: the comparison with Prometheus and VictoriaMetrics, in small
 //! - [`long`]: churn and a year of history, in simulated time
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
 //! - [`remote_read`]: a real Prometheus asks through this server and hears what this server says
@@ -44,6 +45,7 @@ mod long;
 mod memory;
 mod overload;
 mod pace;
+mod peers_bench;
 mod pinned;
 mod profiles;
 mod prometheus;

@@ -46,7 +46,7 @@ pub fn ask(
         let repeated = |results: Results| {
             let began = Instant::now();
             let mut times = Vec::new();
-            while times.is_empty() || times.len() < settings.repeats && began.elapsed() < PATIENCE {
+            while times.is_empty() || (times.len() < settings.repeats && began.elapsed() < PATIENCE) {
                 times.push(timed(results).0);
             }
             median(times)

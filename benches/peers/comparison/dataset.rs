@@ -243,9 +243,10 @@ mod tests {
         assert_eq!(dataset.active_series, dataset.series);
         assert_eq!(dataset.history.samples, 4 * dataset.series as u64);
         assert_eq!(dataset.sequel.samples, dataset.series as u64);
-        for (part, end_ms) in
-            [(&dataset.history, dataset.history_end_ms(cut)), (&dataset.sequel, spec.end_ms())]
-        {
+        for (part, end_ms) in [
+            (&dataset.history, dataset.history_end_ms(cut)),
+            (&dataset.sequel, start_ms + 5 * spec.interval_ms),
+        ] {
             let mut samples = 0;
             for record in part.files.iter().flat_map(|file| Records::open(file)) {
                 let message = snap::raw::Decoder::new().decompress_vec(&record.body).unwrap();

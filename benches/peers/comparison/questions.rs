@@ -34,6 +34,8 @@ const fn values(name: &'static str, label: &'static str, matching: Option<&'stat
     Question { name, form: Form::LabelValues { label, matching, minutes: 60 } }
 }
 
+/// Points of a line that fit a screen.
+const SCREEN_POINTS: i64 = 500;
 const HOUR: i64 = 60;
 const DAY: i64 = 24 * HOUR;
 
@@ -176,12 +178,15 @@ impl Question {
         }
     }
 
-    /// The same over another time, for what asks about a time at all.
+    /// The same over another time, for what asks about a time at all, with as many points as fit a screen.
     pub fn over(mut self, over: i64) -> Self {
         match &mut self.form {
             Form::Instant(_) => {}
-            Form::Range { minutes, .. }
-            | Form::LabelNames { minutes, .. }
+            Form::Range { minutes, step_s, .. } => {
+                *minutes = over;
+                *step_s = (over * 60 / SCREEN_POINTS).max(60);
+            }
+            Form::LabelNames { minutes, .. }
             | Form::LabelValues { minutes, .. }
             | Form::Series { minutes, .. } => *minutes = over,
         }

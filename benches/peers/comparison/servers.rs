@@ -129,7 +129,7 @@ impl Kind {
     }
 }
 
-/// A server with its process and its data; the process ends with this.
+/// A server with its process and its data; both end with this.
 pub struct Running {
     pub kind: Kind,
     pub port: u16,
@@ -218,9 +218,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have ended already, and nobody reads its data again.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.data);
     }
 }
 

@@ -39,10 +39,6 @@ pub struct Spec {
 }
 
 impl Spec {
-    pub fn end_ms(&self) -> i64 {
-        self.start_ms + self.cycles as i64 * self.interval_ms
-    }
-
     fn interval_s(&self) -> f64 {
         self.interval_ms as f64 / 1000.0
     }
