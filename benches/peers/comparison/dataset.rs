@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use super::workload::{self, Spec, Target};
 use crate::support::wire::{compress, put_bytes, put_samples};
 
-/// Before each body in a file: its length, its samples and the time of its last sample.
-const HEADER_BYTES: usize = 16;
+/// Before each body in a file: its length, its samples, and the times of its first and its last sample.
+const HEADER_BYTES: usize = 24;
 
 /// Where one data set is, and how much of it there is.
 pub struct Dataset {
@@ -133,6 +133,7 @@ struct RequestFile {
     message: Vec<u8>,
     series: Vec<u8>,
     samples_in_message: u32,
+    first_ms: i64,
     last_ms: i64,
     samples: u64,
     compressed_bytes: u64,
@@ -148,6 +149,7 @@ impl RequestFile {
             message: Vec::new(),
             series: Vec::new(),
             samples_in_message: 0,
+            first_ms: 0,
             last_ms: 0,
             samples: 0,
             compressed_bytes: 0,
@@ -155,6 +157,9 @@ impl RequestFile {
     }
 
     fn put(&mut self, labels: &[u8], at_ms: i64, value: f64) {
+        if self.samples_in_message == 0 {
+            self.first_ms = at_ms;
+        }
         self.series.clear();
         self.series.extend_from_slice(labels);
         put_samples(&mut self.series, &[(at_ms, value)]);
@@ -174,6 +179,7 @@ impl RequestFile {
         let body = compress(&self.message);
         self.file.write_all(&(body.len() as u32).to_le_bytes()).unwrap();
         self.file.write_all(&self.samples_in_message.to_le_bytes()).unwrap();
+        self.file.write_all(&self.first_ms.to_le_bytes()).unwrap();
         self.file.write_all(&self.last_ms.to_le_bytes()).unwrap();
         self.file.write_all(&body).unwrap();
         self.samples += u64::from(self.samples_in_message);
@@ -193,7 +199,8 @@ impl RequestFile {
 pub struct Record {
     pub body: Vec<u8>,
     pub samples: u32,
-    /// Time of its last sample.
+    /// Times of its first and its last sample.
+    pub first_ms: i64,
     pub last_ms: i64,
 }
 
@@ -216,10 +223,10 @@ impl Iterator for Records {
             result => result.unwrap(),
         }
         let number = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        let time_ms = |at: usize| i64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
         let mut body = vec![0; number(0) as usize];
         self.0.read_exact(&mut body).unwrap();
-        let last_ms = i64::from_le_bytes(header[8..].try_into().expect("eight bytes"));
-        Some(Record { body, samples: number(4), last_ms })
+        Some(Record { body, samples: number(4), first_ms: time_ms(8), last_ms: time_ms(16) })
     }
 }
 

@@ -15,7 +15,7 @@ use super::servers::Running;
 use super::settings::Settings;
 use crate::support::http::Client;
 
-/// How far a connection may be ahead of the slowest.
+/// How far the first sample of a request may be ahead of the slowest connection.
 const AHEAD_MAX_MS: i64 = 5 * 60_000;
 const ATTEMPTS_MAX: u32 = 20;
 const HEADERS: [(&str, &str); 3] = [
@@ -116,7 +116,7 @@ fn send_file(
     let stopped = || progress.stop.load(Ordering::Relaxed);
     for record in Records::open(file) {
         let is_ahead =
-            || progress.slowest_ms().is_some_and(|slowest_ms| record.last_ms > slowest_ms + AHEAD_MAX_MS);
+            || progress.slowest_ms().is_some_and(|slowest_ms| record.first_ms > slowest_ms + AHEAD_MAX_MS);
         while is_ahead() && !stopped() {
             std::thread::sleep(Duration::from_millis(1));
         }
