@@ -18,7 +18,7 @@ fn a_small_comparison_answers_everything_and_writes_its_page() {
         series: 900,
         minutes: 60,
         connections: 2,
-        request_series: 500,
+        request_series: 2000,
         runs: 1,
         repeats: 2,
         mixed: Duration::from_secs(2),

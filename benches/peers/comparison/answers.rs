@@ -9,9 +9,10 @@ use serde::Deserialize;
 /// The largest relative difference of values that agree.
 const DIFFERENCE_MAX: f64 = 1e-10;
 
+type Points = Vec<(i64, f64)>;
+
 /// Points by series; texts of look-ups have no points.
-#[derive(Debug, Default, PartialEq)]
-pub struct Answer(BTreeMap<String, Vec<(i64, f64)>>);
+pub struct Answer(BTreeMap<String, Points>);
 
 #[derive(Deserialize)]
 struct Body {
@@ -40,11 +41,11 @@ type Point = (f64, String);
 impl Answer {
     pub fn read(body: &[u8]) -> Result<Self, String> {
         let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        let rows = match body.data {
+        let rows: BTreeMap<String, Points> = match body.data {
             Data::Evaluated { result } => {
-                let read = |row: Row| {
+                let read = |row: Row| -> Result<(String, Points), String> {
                     let points = row.values.into_iter().chain(row.value).map(point);
-                    Ok((format!("{:?}", row.metric), points.collect::<Result<_, String>>()?))
+                    Ok((format!("{:?}", row.metric), points.collect::<Result<Points, String>>()?))
                 };
                 result.into_iter().map(read).collect::<Result<_, String>>()?
             }
