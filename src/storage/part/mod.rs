@@ -39,7 +39,9 @@ mod statistics;
 mod verify;
 pub mod writer;
 
-pub use columns::{ColumnCache, HeldColumns};
+#[cfg(test)]
+pub use columns::ColumnCache;
+pub use columns::HeldColumns;
 pub use container::{MemoryContainer, Section, SectionSink, SectionSource};
 pub use error::PartError;
 pub use reader::PartReader;
