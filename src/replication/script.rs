@@ -155,10 +155,24 @@ impl Desk {
 
     /// How long an object is.
     pub async fn size(&self, name: &ObjectName) -> Result<u64, BucketError> {
-        match self.bucket(Request::Size { name: name.clone() }).await? {
-            Answer::Size(bytes) => Ok(bytes),
-            _ => Err(BucketError::Unknown("answered something else".to_owned())),
+        size_in(self.bucket(Request::Size { name: name.clone() }).await)
+    }
+
+    /// How long objects are, a number of them at a time and as long as it is not `until_ms`; answers in the order
+    /// of `names`, of as many as there was time for.
+    pub async fn size_each(&self, names: &[ObjectName], until_ms: u64) -> Vec<Result<u64, BucketError>> {
+        let mut sizes = Vec::with_capacity(names.len());
+        for names in names.chunks(READS_MAX) {
+            if self.now().boot_ms >= until_ms {
+                break;
+            }
+            let ask = |name: &ObjectName| self.ask(Ask::Bucket(Request::Size { name: name.clone() }));
+            let tickets: Vec<u32> = names.iter().map(ask).collect();
+            for ticket in tickets {
+                sizes.push(size_in(bucket_reply(self.reply(ticket).await)));
+            }
         }
+        sizes
     }
 
     pub async fn delete(&self, name: &ObjectName) -> Result<(), JobError> {
@@ -200,6 +214,13 @@ impl Desk {
             Reply::Built(built) => built.map_err(JobError::Build),
             Reply::Bucket(_) => Err(JobError::WrongAnswer),
         }
+    }
+}
+
+fn size_in(answered: Result<Answer, BucketError>) -> Result<u64, BucketError> {
+    match answered? {
+        Answer::Size(bytes) => Ok(bytes),
+        _ => Err(BucketError::Unknown("answered something else".to_owned())),
     }
 }
 

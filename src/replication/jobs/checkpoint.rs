@@ -12,7 +12,7 @@ use crate::replication::catalogue::{Fold, Records, mentioned};
 use crate::replication::names::{BlockId, ObjectName, RecordId};
 use crate::replication::record::{Checkpoint, Record};
 use crate::replication::rules::Rule;
-use crate::replication::script::{Desk, JobError};
+use crate::replication::script::{Desk, JobError, failed};
 use crate::replication::view::read_records;
 
 use super::Job;
@@ -53,7 +53,8 @@ pub async fn checkpoint(desk: Desk, mut job: Job, plan: CheckpointPlan) -> Resul
     job.publish(&desk, &[], id, &record).await
 }
 
-/// The dead blocks that the checkpoint has to go on naming.
+/// The dead blocks that the checkpoint has to go on naming. Where there are so many that may be forgotten that to ask
+/// for each would take too long, the rest is a later checkpoint's.
 async fn still_dead(
     desk: &Desk,
     job: &Job,
@@ -65,17 +66,92 @@ async fn still_dead(
         return Ok(BTreeSet::new());
     }
     let mentioned = mentioned(records);
-    let candidates: Vec<BlockId> = dead.intersection(&plan.long_dead).copied().collect();
-    for block in candidates.into_iter().filter(|block| !mentioned.contains(block)) {
-        match desk.size(&ObjectName::Block(block)).await {
+    let long_dead = dead.intersection(&plan.long_dead).copied();
+    let candidates: Vec<BlockId> = long_dead.filter(|block| !mentioned.contains(block)).collect();
+    let names: Vec<ObjectName> = candidates.iter().copied().map(ObjectName::Block).collect();
+    let until_ms = job.started_ms + job.timing.publish_ms / 2;
+    for (block, size) in candidates.iter().zip(desk.size_each(&names, until_ms).await) {
+        match size {
             Err(BucketError::NotFound) => {
-                dead.remove(&block);
+                dead.remove(block);
             }
             Ok(_) => {}
-            Err(source) => {
-                return Err(JobError::Bucket { name: ObjectName::Block(block).to_string(), source });
-            }
+            Err(source) => return Err(failed(&ObjectName::Block(*block), source)),
         }
     }
     Ok(dead)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::replication::bucket::{Answer, Entry, Page, Request};
+    use crate::replication::fresh_ids::FreshIds;
+    use crate::replication::rules::Rules;
+    use crate::replication::script::{Ask, Progress, Reply, Script};
+    use crate::replication::segment_set::SegmentSet;
+    use crate::replication::timing::{Moment, Timing};
+    use crate::replication::view::View;
+
+    #[test]
+    fn what_there_is_no_time_to_ask_about_is_forgotten_by_a_later_checkpoint() {
+        const BLOCKS: u128 = 1_000;
+        let timing = Timing::default();
+        let dead: BTreeSet<BlockId> =
+            (0..BLOCKS).map(|id| BlockId { partition: 0, window_ms: 0, id }).collect();
+        let before = RecordId::Checkpoint { id: 7 };
+        let (includes, cover) = (BTreeSet::new(), vec![SegmentSet::default()]);
+        let record = Record::Checkpoint(Checkpoint { includes, cover, live: Vec::new(), dead: dead.clone() });
+        let records: Records = [(before, Arc::new(record))].into();
+        let fold = Arc::new(Fold::of(&records, 1));
+        let job = Job {
+            timing,
+            rules: Rules::default(),
+            ids: FreshIds::from_seed([3; 32]),
+            view: Arc::new(View { records: Arc::new(records), fold, ..View::default() }),
+            started_ms: 0,
+            void: BTreeSet::new(),
+        };
+        let plan = CheckpointPlan { gone_logs: BTreeSet::new(), long_dead: dead };
+
+        // A tenth of what the deadline leaves for each answer of several that were asked for at once.
+        let mut boot_ms = 1;
+        let mut script = Script::new(|desk| checkpoint(desk, job, plan));
+        let (mut asked, mut published) = (Vec::new(), None);
+        let mut progress = script.resume(Moment { boot_ms, wall_ms: 1 }, None);
+        let outcome = loop {
+            match progress {
+                Progress::Done(outcome) => break outcome,
+                Progress::Asked(more) => {
+                    boot_ms += if more.is_empty() { 0 } else { timing.publish_ms / 20 };
+                    asked.extend(more);
+                }
+            }
+            let (ticket, ask) = asked.remove(0);
+            let answer = match ask {
+                Ask::Bucket(Request::List { .. }) => {
+                    let key = ObjectName::Record(before).to_string();
+                    Answer::Page(Page { entries: vec![Entry { key, bytes: 1, modified_ms: 0 }], more: false })
+                }
+                Ask::Bucket(Request::Size { .. }) => {
+                    let reply = Some((ticket, Reply::Bucket(Err(BucketError::NotFound))));
+                    progress = script.resume(Moment { boot_ms, wall_ms: 1 }, reply);
+                    continue;
+                }
+                Ask::Bucket(Request::Put { name: ObjectName::Record(id), bytes }) => {
+                    published = Record::parse(id, &bytes).ok();
+                    Answer::Done
+                }
+                other => panic!("{other:?}"),
+            };
+            progress =
+                script.resume(Moment { boot_ms, wall_ms: 1 }, Some((ticket, Reply::Bucket(Ok(answer)))));
+        };
+
+        assert_eq!(outcome, Ok(()));
+        let Some(Record::Checkpoint(Checkpoint { dead, .. })) = published else { panic!("{published:?}") };
+        assert!(!dead.is_empty() && (dead.len() as u128) < BLOCKS, "{} of {BLOCKS}", dead.len());
+    }
 }
