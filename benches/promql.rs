@@ -20,13 +20,16 @@ const SCRAPE_MS: i64 = 15_000;
 const HOUR_MS: i64 = 3_600_000;
 const END_MS: i64 = 1_760_000_000_000;
 
+/// What a series of this number has at the scrape of that one.
+type ValueAt = fn(i64, usize) -> f64;
+
 /// Series of one time range, sorted by labels: whatever is asked for is of the metric asked for.
 struct Samples(Vec<Series>);
 
 impl Samples {
     /// The series of `targets` targets, `hours` long.
     fn new(targets: usize, hours: i64) -> Self {
-        let metrics: [(&str, fn(i64, usize) -> f64); 3] =
+        let metrics: [(&str, ValueAt); 3] =
             [("counters_total", counter), ("floats", float), ("integers", integer)];
         let mut all = Vec::new();
         for (metric, value) in metrics {

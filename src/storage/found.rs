@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn unique(sets: &[Set]) -> Vec<Labels> {
-        let mut all: Vec<Labels> = sets.iter().map(|set| Labels::from_pairs(set)).collect();
+        let mut all: Vec<Labels> = sets.iter().map(Labels::from_pairs).collect();
         all.sort();
         all.dedup();
         all

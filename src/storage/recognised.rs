@@ -22,7 +22,7 @@ pub struct Recognised {
 impl Recognised {
     /// Of series that are marked as used in the epoch that is held.
     pub fn new(engine: Arc<Engine>, held: Applying) -> Self {
-        Self { engine, held: held }
+        Self { engine, held }
     }
 }
 

@@ -74,13 +74,13 @@ pub fn ask(
 /// The suite in a few figures.
 pub fn figures(asked: &[Asked], cpu_s: f64) -> Vec<Figure> {
     let mut figures = Vec::new();
-    let columns: [(&str, fn(&Asked) -> f64); 3] = [
-        ("first", |asked| asked.first_ms),
-        ("again, computed", |asked| asked.again_ms),
-        ("again, remembered", |asked| asked.remembered_ms),
+    let times = |time_ms: fn(&Asked) -> f64| asked.iter().map(time_ms).collect::<Vec<f64>>();
+    let columns = [
+        ("first", times(|asked| asked.first_ms)),
+        ("again, computed", times(|asked| asked.again_ms)),
+        ("again, remembered", times(|asked| asked.remembered_ms)),
     ];
-    for (what, time_ms) in columns {
-        let times_ms: Vec<f64> = asked.iter().map(time_ms).collect();
+    for (what, times_ms) in columns {
         let mean_ms = geometric_mean(&times_ms);
         figures.push(Figure::less(&format!("suite {what}: geometric mean, ms"), mean_ms, 2));
         figures.push(Figure::less(&format!("suite {what}: sum, ms"), times_ms.iter().sum(), 0));

@@ -80,8 +80,8 @@ pub fn evaluate(
         F::Rate | F::Increase | F::Delta if starts.is_empty() => {
             rates(&walk, kind_of(call.function), bounds, reaches)
         }
-        F::Irate => walk.each(bounds, |bound| last_change(times, values, bound, true, &by_start)),
-        F::Idelta => walk.each(bounds, |bound| last_change(times, values, bound, false, &by_start)),
+        F::Irate => walk.each(bounds, |bound| last_change(times, values, bound, true, by_start)),
+        F::Idelta => walk.each(bounds, |bound| last_change(times, values, bound, false, by_start)),
         F::SumOverTime => walk.fill(bounds, |block| {
             add_up(values, block, sums, spec.guard, |sum, _| sum.total());
         }),

@@ -151,7 +151,7 @@ mod tests {
             let mut groups = Groups::new(&grouping, without);
             let mut unordered = Groups::new(&grouping, without);
             unordered.expect_any_order();
-            let mut in_order: Vec<Labels> = sets.iter().map(|set| Labels::from_pairs(set)).collect();
+            let mut in_order: Vec<Labels> = sets.iter().map(Labels::from_pairs).collect();
             in_order.sort();
             let mut sorted = Groups::new(&grouping, without);
             for labels in &in_order {

@@ -126,7 +126,7 @@ fn labels_of_many_rows_are_those_of_each_and_only_they_stay_reserved() {
     assert!(guard.peak_bytes() > guard.reserved_bytes(), "blocks were at hand");
     for (row, labels) in rows.iter().zip(&read) {
         let alone = reader.labels(&[*row], &QueryGuard::unlimited()).expect("own bytes");
-        assert_eq!(alone, [labels.clone()], "row {row}");
+        assert_eq!(alone, std::slice::from_ref(labels), "row {row}");
         assert_eq!(*labels, all[*row as usize].labels);
     }
 }
