@@ -101,9 +101,9 @@ replicas-test: setup peers ## three replicas behind HAProxy, killed, paused, end
 	cargo test --release --locked --test it -- replicas:: --nocapture --test-threads=1
 
 .PHONY: garage-test
-garage-test: setup peers ## the same on three store nodes, which are killed and paused, too (GARAGE=binary)
-	@if scripts/garage.sh "$${GARAGE:-garage}"; then \
-	ONGGI_STORE=garage ONGGI_GARAGE="$${GARAGE:-garage}" ONGGI_PEERS_REQUIRED=1 \
+garage-test: setup peers ## the same on three store nodes, which are killed and paused, too (built the first time; GARAGE=binary)
+	@if garage=$$(scripts/garage.sh $${GARAGE:-}); then \
+	ONGGI_STORE=garage ONGGI_GARAGE="$$garage" ONGGI_PEERS_REQUIRED=1 \
 	ONGGI_REPLICAS_SECONDS=$${ONGGI_REPLICAS_SECONDS:-600} \
 	cargo test --release --locked --test it -- replicas:: --nocapture --test-threads=1; fi
 

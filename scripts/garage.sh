@@ -1,15 +1,27 @@
 #!/usr/bin/env bash
-# Whether there is a Garage, the S3 cluster that `make garage-test` runs three nodes of; says loudly where there is
-# none. It is a program of its own under its own licence, a quarter of an hour to build, and fetched by nobody here:
-#   cargo install garage --version 2.5.0 --root FOLDER     and then: make garage-test GARAGE=FOLDER/bin/garage
+# Builds Garage, the S3 cluster that `make garage-test` runs three nodes of, in one fixed version into the cache folder
+# of the peers: a quarter of an hour, once. A program of its own under its own licence; nothing of it is linked or
+# shipped. Prints where the binary is; where there is none and it cannot be built, says so loudly and fails.
 #
-# usage: garage.sh BINARY
+# usage: garage.sh [BINARY to take instead]
+# env: PEERS_DIR (default ${XDG_CACHE_HOME:-~/.cache}/onggi-peers)
 set -euo pipefail
 
-binary=${1:?which binary}
-if version=$("$binary" --version 2> /dev/null); then
-    echo "garage: $version"
+version=2.5.0
+peers=${PEERS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/onggi-peers}
+folder=$peers/garage-$version
+binary=${1:-$folder/bin/garage}
+
+if [ "$binary" = "$folder/bin/garage" ] && [ ! -x "$binary" ]; then
+    echo "garage: building $version into $folder" >&2
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_TARGET_DIR=$folder/target \
+        cargo install garage --version "$version" --locked --root "$folder" >&2 || true
+    rm -rf "$folder/target"
+fi
+if found=$("$binary" --version 2> /dev/null); then
+    echo "garage: $found" >&2
+    echo "$binary"
     exit 0
 fi
-printf '\n*** garage: SKIPPED: no %s on this machine\n*** cargo install garage --version 2.5.0 --root FOLDER, then make garage-test GARAGE=FOLDER/bin/garage\n\n' "$binary" >&2
+printf '\n*** garage: SKIPPED: %s does not run here and could not be built\n*** No test of replicas on three store nodes.\n\n' "$binary" >&2
 exit 1
