@@ -7,7 +7,7 @@
 //! Owns the arithmetic only; what is done when a lease is refused is the caller's.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub mod plan;
 pub mod watch;
@@ -23,10 +23,10 @@ pub struct MemoryBudget {
     refusals: AtomicU64,
     /// Whether it may take what the budget above keeps.
     urgent: bool,
-    /// Whether one of its shares waits for what the others give back.
-    is_claimed: AtomicBool,
-    /// Whether it is that share.
-    claims: AtomicBool,
+    /// How many threads of one of its shares wait for what the others give back.
+    claimed: AtomicUsize,
+    /// How many of its own threads do, if it is that share.
+    claims: AtomicUsize,
     parent: Option<Arc<MemoryBudget>>,
     kept: Kept,
 }
@@ -81,8 +81,8 @@ impl MemoryBudget {
             unleased_bytes: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
             urgent: false,
-            is_claimed: AtomicBool::new(false),
-            claims: AtomicBool::new(false),
+            claimed: AtomicUsize::new(0),
+            claims: AtomicUsize::new(0),
             parent: None,
             kept,
         }
@@ -159,17 +159,14 @@ impl MemoryBudget {
     }
 
     /// Claims what is given back to the budget above, as long as the claim lives: the other shares get
-    /// nothing meanwhile but what is kept for small ones. For one share at a time.
+    /// nothing meanwhile but what is kept for small ones. For one share at a time, several threads of
+    /// which may claim.
     pub fn claim(&self) -> Claim<'_> {
-        self.set_claim(true);
-        Claim(self)
-    }
-
-    fn set_claim(&self, claims: bool) {
-        self.claims.store(claims, Ordering::Relaxed);
+        self.claims.fetch_add(1, Ordering::Relaxed);
         if let Some(parent) = &self.parent {
-            parent.is_claimed.store(claims, Ordering::Relaxed);
+            parent.claimed.fetch_add(1, Ordering::Relaxed);
         }
+        Claim(self)
     }
 
     /// Says how much the process holds: what of it nobody has leased counts as used from now on.
@@ -187,7 +184,7 @@ impl MemoryBudget {
 
     fn try_take(&self, bytes: u64, asker: Asker) -> Result<(), MemoryExhausted> {
         let is_greedy = !asker.urgent && asker.leased_bytes > self.kept.small_bytes;
-        let is_claimed = is_greedy && !asker.claims && self.is_claimed.load(Ordering::Relaxed);
+        let is_claimed = is_greedy && !asker.claims && self.claimed.load(Ordering::Relaxed) > 0;
         let kept = if is_greedy { self.kept.bytes } else { 0 };
         let limit_bytes = self.limit_bytes.saturating_sub(kept);
         let unleased = self.unleased_bytes();
@@ -202,7 +199,7 @@ impl MemoryBudget {
             limit_bytes,
         })?;
         if let Some(parent) = &self.parent {
-            let claims = self.claims.load(Ordering::Relaxed);
+            let claims = self.claims.load(Ordering::Relaxed) > 0;
             let asker = Asker { leased_bytes: before + bytes, urgent: self.urgent, claims };
             parent.take(bytes, asker).inspect_err(|_| {
                 self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -232,7 +229,10 @@ pub struct Claim<'a>(&'a MemoryBudget);
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.0.set_claim(false);
+        self.0.claims.fetch_sub(1, Ordering::Relaxed);
+        if let Some(parent) = &self.0.parent {
+            parent.claimed.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -342,6 +342,19 @@ mod tests {
         assert!(lease.grow(60).is_ok());
         drop(claim);
         assert!(second.lease(10).is_ok());
+    }
+
+    #[test]
+    fn a_claim_lasts_as_long_as_any_thread_of_the_share_waits() {
+        let queries = MemoryBudget::new("process", 1000).share_keeping("queries", 100, 20, 5);
+        let [first, second] = [(); 2].map(|()| queries.share("query", 100));
+
+        let claims = (first.claim(), first.claim());
+        drop(claims.0);
+        assert!(second.lease(30).is_err(), "claimed by the other thread");
+        assert!(first.lease(30).is_ok());
+        drop(claims.1);
+        assert!(second.lease(30).is_ok());
     }
 
     #[test]
