@@ -63,7 +63,7 @@ impl Evaluator<'_> {
                 }
                 let number = groups.number(series);
                 if number == accumulators.len() {
-                    let bytes = Accumulator::bytes(&folding);
+                    let bytes = Accumulator::bytes(&folding) + groups.bytes_of(number);
                     self.guard.reserve(bytes)?;
                     leased += bytes;
                     accumulators.push(Accumulator::new(folding));

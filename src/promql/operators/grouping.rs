@@ -106,6 +106,13 @@ impl<'a> Groups<'a> {
         self.labels.len()
     }
 
+    /// Memory that a group takes: its labels, and those of its least series, which outlive their batch.
+    pub fn bytes_of(&self, number: usize) -> u64 {
+        let bytes = |labels: &Labels| size_of::<Labels>() + labels.as_bytes().len();
+        let least = self.least.as_ref().map_or(0, |least| bytes(&least[number]));
+        (bytes(&self.labels[number]) + least) as u64
+    }
+
     /// Numbers in the order in which groups come where series come in order; `None` where that is the
     /// order of the numbers.
     pub fn order(&self) -> Option<Vec<usize>> {
