@@ -123,13 +123,15 @@ impl Poison {
         self.write("");
     }
 
-    /// Nobody applies any more what is in blocks.
+    /// Nobody applies any more what is in blocks, but a start that does not know the blocks yet: it enters what stands
+    /// in the folder, and fetches what is listed. So what is condemned stays so.
     pub fn forget(&mut self, covered: impl FnOnce() -> SegmentSet) {
-        if self.suspects.is_empty() {
+        let is_condemned = |suspect: &Suspect| suspect.deaths >= DEATHS_MAX;
+        if self.suspects.values().all(is_condemned) {
             return;
         }
         let (covered, before) = (covered(), self.suspects.len());
-        self.suspects.retain(|segment, _| !covered.contains(*segment));
+        self.suspects.retain(|segment, suspect| is_condemned(suspect) || !covered.contains(*segment));
         if self.suspects.len() < before {
             self.save();
         }
@@ -308,17 +310,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_blocks_another_build_and_nonsense_are_forgotten() {
+    fn what_is_in_blocks_before_it_is_condemned_another_build_and_nonsense_are_forgotten() {
         let folder = tempfile::tempdir().expect("folder");
-        (0..3).for_each(|_| die(folder.path(), id(1)));
+        (0..2).for_each(|_| die(folder.path(), id(1)));
         let mut poison = Poison::open(folder.path());
+        assert!(folder.path().join(LIST).exists());
         poison.forget(|| [id(1)].into_iter().collect());
-        assert!(poison.quarantined().is_empty());
         assert!(!folder.path().join(LIST).exists());
         poison.forget(|| panic!("there is nothing to forget"));
 
         (0..3).for_each(|_| die(folder.path(), id(1)));
-        drop(Poison::open(folder.path()));
+        Poison::open(folder.path()).forget(|| [id(1)].into_iter().collect());
+        let next = Poison::open(folder.path());
+        assert_eq!(next.quarantined(), SegmentSet::from_iter([id(1)]), "its file stands in the folder still");
         let list = folder.path().join(LIST);
         let text = fs::read_to_string(&list).expect("it is there");
         fs::write(&list, text.replace(&build(), "another one")).expect("written");
