@@ -99,7 +99,7 @@ impl Replica {
         heartbeat.sent_ms = self.now.wall_ms;
         heartbeat.lag_ms = self.lag_ms();
         heartbeat.applied_through_ms = self.applied_through_ms();
-        heartbeat.mark = self.heartbeats.copies.mark(&heartbeat.log);
+        heartbeat.mark = self.heartbeats.copies.mark(&heartbeat.log, heartbeat.sent_ms);
         heartbeat
     }
 
