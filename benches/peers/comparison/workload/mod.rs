@@ -225,7 +225,7 @@ mod tests {
 
     fn spec() -> Spec {
         let start_ms = 1_760_000_000_000;
-        Spec { seed: 7, series: 3000, start_ms, interval_ms: 15_000, cycles: 40, churn_percent: 300.0 }
+        Spec { seed: 7, series: 3000, start_ms, interval_ms: 15_000, cycles: 40, churn_percent: 2000.0 }
     }
 
     type Samples = BTreeMap<(Vec<u8>, i64), u64>;
