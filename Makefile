@@ -122,9 +122,13 @@ manifests: ## the files in docker/ against their schemas and the programs that r
 	@scripts/manifests.sh
 
 .PHONY: peers-bench
-peers-bench: setup ## beside Prometheus and VictoriaMetrics: the same data, the same questions; a table and a plot
+peers-bench: setup ## beside Prometheus and VictoriaMetrics: the same data, the same questions; tables and plots
 	@scripts/peers.sh victoria-metrics
 	cargo bench --locked --bench peers -- run
+
+.PHONY: growth-bench
+growth-bench: setup ## what samples cost at 10k to 3M series, and questions at 1 to 30 days of history: a table
+	ONGGI_BENCH_SERVERS=$${ONGGI_BENCH_SERVERS:-onggi} cargo bench --locked --bench peers -- growth
 
 .PHONY: bench
 bench: setup ## criterion benches

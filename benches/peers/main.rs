@@ -1,4 +1,4 @@
-//! The comparison with Prometheus and VictoriaMetrics: `make peers-bench`.
+//! The comparison with Prometheus and VictoriaMetrics, `make peers-bench`; and how costs grow, `make growth-bench`.
 //!
 //! It takes minutes and wants the machine for itself, so that a plain `cargo bench` passes it by. What it does
 //! stands in [`comparison`], its settings in `comparison/settings.rs`, its results in `RESULTS.md`. Servers and
@@ -19,11 +19,16 @@ use comparison::Settings;
 
 fn main() {
     // Cargo adds arguments of its own.
-    if !std::env::args().any(|argument| argument == "run") {
-        println!("peers: `make peers-bench` compares with Prometheus and VictoriaMetrics");
-        return;
-    }
+    let is_asked_to = |word: &str| std::env::args().any(|argument| argument == word);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers-bench");
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/RESULTS.md");
-    comparison::run(&Settings::from_environment(&folder, &page));
+    let settings = Settings::from_environment(&folder, &page);
+    if is_asked_to("run") {
+        comparison::run_all(&settings);
+    } else if is_asked_to("growth") {
+        comparison::grow(&settings);
+    } else {
+        println!("peers: `make peers-bench` compares with Prometheus and VictoriaMetrics");
+        println!("peers: `make growth-bench` looks at how costs grow");
+    }
 }

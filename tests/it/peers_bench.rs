@@ -1,4 +1,5 @@
-//! The comparison with peers (`benches/peers`) goes through: a small one, of this server alone.
+//! The comparison with peers (`benches/peers`) goes through, and so does the look at how costs grow: small ones, of
+//! this server alone.
 
 #[path = "../../benches/peers/comparison/mod.rs"]
 mod comparison;
@@ -13,10 +14,11 @@ fn a_small_comparison_answers_everything_and_writes_its_page() {
     let directory = tempfile::tempdir().unwrap();
     let page = directory.path().join("RESULTS.md");
     let empty = |name: &str| format!("<!-- begin {name} -->\n<!-- end {name} -->\n");
-    fs::write(&page, empty("900 series, 1 h") + &empty("growth")).unwrap();
+    fs::write(&page, empty("900 series, 1 h") + &empty("900 series, 450 s") + &empty("growth")).unwrap();
     let settings = Settings {
+        sets: vec!["own".to_owned()],
         series: 900,
-        minutes: 60,
+        seconds: 3600,
         connections: 2,
         request_series: 2000,
         runs: 1,
@@ -27,21 +29,26 @@ fn a_small_comparison_answers_everything_and_writes_its_page() {
         quiet: Duration::from_secs(1),
         settle_max: Duration::from_secs(10),
         is_pinned: false,
-        growth: Some(Growth { series: vec![300], samples: 3000, long_series: 300, days: vec![1] }),
+        growth: Growth { series: vec![300, 900], samples: 6000, long_series: 300, days: vec![1] },
         servers: vec![Kind::Onggi],
         folder: directory.path().join("work"),
         ..Settings::from_environment(directory.path(), &page)
     };
 
-    comparison::run(&settings);
+    comparison::run_all(&settings);
+    comparison::run_all(&Settings { seconds: 450, is_only_written: true, ..settings.clone() });
+    comparison::grow(&settings);
 
     let written = fs::read_to_string(&page).unwrap();
     let check = |want: &str| assert!(written.contains(want), "{want} is not in\n{written}");
     check("| the same with settling, ms |");
     check("| restart after SIGKILL: until answered, s |");
     check("Where Onggi is not the best:\n\n- nowhere\n");
-    check("| 300 series, 10 scrapes: samples per second |");
-    check("| 300 series, cpu by namespace, 1 d, ms |");
+    check("| Onggi | 300 series, 20 scrapes | 900 series, 8 scrapes | grows by |");
+    check("| CPU per series when it is first seen, µs |");
+    check("| Onggi, 300 series, a sample a minute | 1 d | grows by |");
+    check("| last hour: cpu by namespace, ms |");
+    check("| all of it: average of load, ms per day |");
     assert!(!written.contains("not answered"), "{written}");
     let plot = fs::read_to_string(directory.path().join("900-series-1-h.svg")).unwrap();
     assert!(plot.contains("<circle"));

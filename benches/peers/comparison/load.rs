@@ -18,6 +18,8 @@ use crate::support::http::Client;
 /// How far the first sample of a request may be ahead of the slowest connection.
 const AHEAD_MAX_MS: i64 = 5 * 60_000;
 const ATTEMPTS_MAX: u32 = 20;
+/// A server that has not taken a request for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(600);
 const HEADERS: [(&str, &str); 3] = [
     ("Content-Type", "application/x-protobuf"),
     ("Content-Encoding", "snappy"),
@@ -94,7 +96,7 @@ pub fn send(part: &Part, server: &Running, rate: Option<f64>, progress: &Progres
             })
             .collect();
         for sender in senders {
-            sent.add(sender.join().unwrap());
+            sent.add(sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
     });
     sent.took_s = began.elapsed().as_secs_f64();
@@ -128,9 +130,16 @@ fn send_file(
             break;
         }
         progress.samples.fetch_add(u64::from(record.samples), Ordering::Relaxed);
-        if deliver(&record.body, client, &mut sent) {
-            sent.samples += u64::from(record.samples);
-            sent.newest_ms = record.last_ms;
+        match deliver(&record.body, client, &mut sent) {
+            Ok(is_taken) => {
+                sent.samples += if is_taken { u64::from(record.samples) } else { 0 };
+                sent.newest_ms = if is_taken { record.last_ms } else { sent.newest_ms };
+            }
+            Err(why) => {
+                // The other connections need not find out for themselves.
+                progress.stop.store(true, Ordering::Relaxed);
+                panic!("it does not answer any more: {why}");
+            }
         }
         progress.acknowledged_ms[number].store(record.last_ms, Ordering::Relaxed);
     }
@@ -138,27 +147,37 @@ fn send_file(
     sent
 }
 
-/// Sends one request until it is taken, or refused for good; says whether it was taken.
-fn deliver(body: &[u8], client: &Client, sent: &mut Sent) -> bool {
+/// Sends one request until it is taken, or refused for good; says whether it was taken. An error when there was no
+/// answer at all.
+fn deliver(body: &[u8], client: &Client, sent: &mut Sent) -> Result<bool, String> {
+    let first = Instant::now();
+    let mut unanswered = None;
     for attempt in 1..=ATTEMPTS_MAX {
         let began = Instant::now();
         let answer = client.post("/api/v1/write", &HEADERS, body);
         sent.latencies_ms.push(began.elapsed().as_secs_f64() * 1e3);
         let (why, is_final) = match answer {
-            Ok(response) if response.status / 100 == 2 => return true,
+            Ok(response) if response.status / 100 == 2 => return Ok(true),
             Ok(response) => {
                 let is_final = response.status != 429 && response.status / 100 != 5;
+                unanswered = None;
                 (format!("{}: {:.200}", response.status, response.text()), is_final)
             }
-            Err(error) => (error, false),
+            Err(error) => {
+                unanswered = Some(error.clone());
+                (error, false)
+            }
         };
         *sent.refusals.entry(why).or_default() += 1;
         if is_final {
-            return false;
+            return Ok(false);
+        }
+        if first.elapsed() > PATIENCE {
+            break;
         }
         std::thread::sleep(Duration::from_millis(50) * attempt);
     }
-    false
+    unanswered.map_or(Ok(false), Err)
 }
 
 /// Loads the history into a server that has just been started, lets it settle, and says what that cost.
@@ -177,13 +196,19 @@ pub fn measure(server: &Running, dataset: &Dataset, settings: &Settings) -> Vec<
     }
     let cpu_ms_per_1000 = |cpu_s: f64| cpu_s * 1e6 / samples;
     let per_series = |bytes: f64| (bytes - before.resident_bytes) / dataset.active_series as f64;
+    let anonymous = (loaded.anonymous_bytes - before.anonymous_bytes) / dataset.active_series as f64;
     let mut figures = vec![
         Figure::less("CPU per 1000 samples, ms", cpu_ms_per_1000(loaded.cpu_s - before.cpu_s), 2),
         Figure::less("the same with settling, ms", cpu_ms_per_1000(settled.cpu_s - before.cpu_s), 2),
         Figure::more("samples per second", samples / sent.took_s, 0),
     ];
     figures.extend(sent.latency("write latency"));
-    figures.push(Figure::less("RSS per active series, bytes", per_series(settled.resident_bytes), 0));
+    figures.push(Figure::less("anonymous memory per active series, loaded, bytes", anonymous, 0));
+    figures.push(Figure::less(
+        "RSS per active series, settled, bytes",
+        per_series(settled.resident_bytes),
+        0,
+    ));
     figures.push(Figure::less("the same at its peak, bytes", per_series(settled.peak_bytes), 0));
     figures.push(Figure::less("disk per sample, bytes", bytes_below(&server.data) as f64 / samples, 3));
     figures

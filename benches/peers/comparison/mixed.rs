@@ -35,7 +35,7 @@ pub fn measure(
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         progress.stop.store(true, Ordering::Relaxed);
-        let sent = sender.join().unwrap();
+        let sent = sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (sent, loops.into_iter().map(|asking| asking.join().unwrap()).collect::<Vec<Answers>>())
     });
 

@@ -9,12 +9,15 @@
 //! - [`workload`]: a cluster that is scraped · [`dataset`]: its requests, encoded beforehand
 //! - [`servers`]: how each is started · [`process`]: what it uses
 //! - [`load`]: writes · [`questions`], [`ask`], [`answers`]: the suite · [`mixed`]: both · [`growth`]: more of both
-//! - [`figures`], [`machine`], [`page`], [`plot`]: what comes of it
+//! - [`figures`], [`machine`], [`page`], [`plot`]: what comes of it · [`goals`]: where that leaves us
+//!
+//! A peer that fails is told of, and left out; a run goes on without it.
 
 mod answers;
 mod ask;
 mod dataset;
 mod figures;
+mod goals;
 mod growth;
 mod load;
 mod machine;
@@ -27,7 +30,10 @@ mod servers;
 mod settings;
 mod workload;
 
+use std::any::Any;
 use std::fs;
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -52,34 +58,67 @@ const SEQUEL_MAX_MS: i64 = 5 * 3_600_000;
 const PAST_MS: i64 = 6 * 3_600_000;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(600);
 const GROWTH_BLOCK: &str = "growth";
+const STANDING_BLOCK: &str = "standing";
 
-/// What came of one server in one run.
+/// What came of one server in one run: figures, and what every question cost.
 type Outcome = (Vec<Figure>, Vec<Asked>);
 
-/// Compares, prints the result, and puts it into the folder and onto the page.
-pub fn run(settings: &Settings) {
+/// Compares on every data set that the settings name, and says where that leaves us.
+pub fn run_all(settings: &Settings) {
+    let mut results = Vec::new();
+    for of_set in settings.data_sets() {
+        results.push((of_set.data_set(), run(&of_set)));
+        // After each, so that who ends it early has what there is.
+        publish(settings, STANDING_BLOCK, &goals::block(&settings.servers, &results), None);
+    }
+}
+
+/// Compares on one data set, prints the result, and puts it into the folder and onto the page.
+fn run(settings: &Settings) -> Vec<Column> {
+    let servers = begin(settings);
+    let mut heading = machine::describe(&settings.folder);
+    let end_ms = midnight_ms();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if settings.is_pinned {
+        assert!(cores > 1, "a server on a processor of its own takes two processors");
+        bind_this_process(1..=cores - 1);
+    }
+    let (columns, of_data) = compare(&servers, settings, end_ms);
+    if settings.is_pinned {
+        bind_this_process(0..=cores - 1);
+    }
+    heading.extend(of_data);
+    let plot = format!("{}.svg", file_word(&settings.data_set()));
+    let drawn = page::is_asked(&columns).then(|| plot_of(&columns));
+    publish(settings, &settings.data_set(), &page::block(&heading, &columns, &plot), drawn.as_deref());
+    columns
+}
+
+/// How costs grow with series and with history: the tables of `make growth-bench`.
+pub fn grow(settings: &Settings) {
+    let servers = begin(settings);
+    let mut block = String::new();
+    for line in machine::describe(&settings.folder) {
+        block.push_str(&format!("- {line}\n"));
+    }
+    for kind in &servers {
+        block.push_str(&format!("- {} {}\n", kind.name(), kind.version()));
+    }
+    block.push('\n');
+    block.push_str(&growth::measure(&servers, settings, midnight_ms()));
+    publish(settings, GROWTH_BLOCK, &block, None);
+}
+
+/// Makes the folder, and gives the servers that there are.
+fn begin(settings: &Settings) -> Vec<Kind> {
     fs::create_dir_all(&settings.folder).unwrap();
     let servers = present(&settings.servers);
     assert!(!servers.is_empty(), "no server to look at");
-    if settings.is_pinned {
-        pin_this_process();
-    }
-    let mut heading = machine::describe(&settings.folder);
-    let end_ms = (now_ms() - PAST_MS) / DAY_MS * DAY_MS;
-    let (columns, size) = compare(&servers, settings, end_ms);
-    heading.push(size);
-    let plot = format!("{}.svg", file_word(&settings.data_set()));
-    publish(
-        settings,
-        &settings.data_set(),
-        &page::block(&heading, &columns, &plot),
-        Some(&plot_of(&columns)),
-    );
-    if let Some(growth) = &settings.growth {
-        let figures = growth::measure(&servers, growth, settings, end_ms);
-        let columns: Vec<_> = figures.iter().map(|(kind, figures)| (*kind, &**figures)).collect();
-        publish(settings, GROWTH_BLOCK, &page::table(&columns), None);
-    }
+    servers
+}
+
+fn midnight_ms() -> i64 {
+    (now_ms() - PAST_MS) / DAY_MS * DAY_MS
 }
 
 /// The servers that are on this machine; says loudly which are not.
@@ -92,8 +131,25 @@ fn present(servers: &[Kind]) -> Vec<Kind> {
     present
 }
 
-/// Runs everything, the servers taking turns, and gives the medians and a line about the data.
-fn compare(servers: &[Kind], settings: &Settings, end_ms: i64) -> (Vec<Column>, String) {
+/// What comes of a run; nothing, and a loud word, where another's server fails. Where ours fails, everything does.
+fn unless_it_fails<T>(kind: Kind, run: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(outcome) => Some(outcome),
+        Err(panic) if kind == Kind::Onggi => resume_unwind(panic),
+        Err(panic) => {
+            eprintln!("\n*** {} FAILED, the run goes on without it: {}\n", kind.name(), words_of(&*panic));
+            None
+        }
+    }
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why")
+}
+
+/// Runs everything, the servers taking turns, and gives the medians and lines about the data.
+fn compare(servers: &[Kind], settings: &Settings, end_ms: i64) -> (Vec<Column>, Vec<String>) {
     let cut = Cut {
         connections: settings.connections,
         request_series: settings.request_series,
@@ -121,20 +177,30 @@ fn compare(servers: &[Kind], settings: &Settings, end_ms: i64) -> (Vec<Column>, 
     );
     eprintln!("peers: {size}, written in {:.0} s", began.elapsed().as_secs_f64());
     let suite: Vec<Question> =
-        SUITE.iter().filter(|question| question.minutes() <= settings.minutes).copied().collect();
+        SUITE.iter().filter(|question| question.minutes() * 60 <= settings.seconds).copied().collect();
 
     let mut runs: Vec<Vec<Outcome>> = servers.iter().map(|_| Vec::new()).collect();
     for run in 1..=settings.runs.max(1) {
         for (kind, runs) in servers.iter().zip(&mut runs) {
             eprintln!("peers: run {run}: {}", kind.name());
-            runs.push(of_server(*kind, &dataset, &suite, dataset.history_end_ms(cut), settings));
+            let history_end_ms = dataset.history_end_ms(cut);
+            runs.extend(unless_it_fails(*kind, || {
+                of_server(*kind, &dataset, &suite, history_end_ms, settings)
+            }));
         }
     }
+    let mut lines = vec![size];
+    for (kind, runs) in servers.iter().zip(&runs).filter(|(_, runs)| runs.len() < settings.runs.max(1)) {
+        let failed = settings.runs.max(1) - runs.len();
+        lines.push(format!("**{} failed in {failed} of {} runs**", kind.name(), settings.runs.max(1)));
+    }
+    let (servers, runs): (Vec<Kind>, Vec<Vec<Outcome>>) =
+        servers.iter().copied().zip(runs).filter(|(_, runs)| !runs.is_empty()).unzip();
     let reference = servers.contains(&Kind::Prometheus).then(|| answers_of(Kind::Prometheus, settings));
     let columns = servers.iter().zip(runs).map(|(kind, runs)| {
         let (figures, asked): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
         let differences = match &reference {
-            Some(reference) if *kind != Kind::Prometheus => {
+            Some(reference) if *kind != Kind::Prometheus && !settings.is_only_written => {
                 ask::differences(&suite, reference, &answers_of(*kind, settings))
             }
             _ => Vec::new(),
@@ -147,7 +213,7 @@ fn compare(servers: &[Kind], settings: &Settings, end_ms: i64) -> (Vec<Column>, 
             differences,
         }
     });
-    (columns.collect(), size)
+    (columns.collect(), lines)
 }
 
 /// One server from its start on an empty folder to its second start.
@@ -160,9 +226,16 @@ fn of_server(
 ) -> Outcome {
     let mut server = Running::start(kind, &settings.folder, settings.is_pinned, &settings.flags);
     let mut figures = load::measure(&server, dataset, settings);
+    if settings.is_only_written {
+        return (figures, Vec::new());
+    }
     let answers = empty(&answers_of(kind, settings));
     let (asked, of_suite) = ask::measure(&server, suite, history_end_ms, settings, &answers);
     figures.extend(of_suite);
+    server.assert_running();
+    if settings.mixed.is_zero() {
+        return (figures, asked);
+    }
     let (sent, of_mixed) = mixed::measure(&server, dataset, suite, history_end_ms, settings);
     figures.extend(of_mixed);
     figures.extend(restart(&mut server, sent.newest_ms.max(history_end_ms)));
@@ -239,14 +312,30 @@ fn file_word(name: &str) -> String {
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// This process leaves the first processor to the server.
-fn pin_this_process() {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    assert!(cores > 1, "ONGGI_BENCH_PIN takes two processors");
+/// Has this process run on these processors only; a pinned server has the first.
+fn bind_this_process(processors: RangeInclusive<usize>) {
     let own = std::process::id().to_string();
+    let list = format!("{}-{}", processors.start(), processors.end());
     let status = std::process::Command::new("taskset")
-        .args(["--all-tasks", "--cpu-list", "--pid", &format!("1-{}", cores - 1), &own])
+        .args(["--all-tasks", "--cpu-list", "--pid", &list, &own])
         .stdout(std::process::Stdio::null())
         .status();
-    assert!(status.is_ok_and(|status| status.success()), "taskset is needed for ONGGI_BENCH_PIN");
+    assert!(status.is_ok_and(|status| status.success()), "taskset is needed for a server on one processor");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_fails_is_left_out_and_our_own_failure_is_not() {
+        assert_eq!(unless_it_fails(Kind::Prometheus, || 1), Some(1));
+        assert_eq!(unless_it_fails(Kind::VictoriaMetrics, || -> usize { panic!("no memory left") }), None);
+        let ours = || unless_it_fails(Kind::Onggi, || -> usize { panic!("a reason") });
+
+        let panic = catch_unwind(ours).unwrap_err();
+
+        assert_eq!(words_of(&*panic), "a reason");
+        assert_eq!(words_of(&"words".to_owned()), "words");
+    }
 }

@@ -31,18 +31,27 @@ pub fn block(heading: &[String], columns: &[Column], plot: &str) -> String {
     out.push('\n');
     let figures: Vec<_> = columns.iter().map(|column| (column.kind, &*column.figures)).collect();
     out.push_str(&table(&figures));
-    out.push_str(&agreement(columns));
-    out.push_str("\nEach question: the median of asking again, every result computed, in ms; in brackets the first.\n\n");
-    out.push_str(&questions(columns));
+    if is_asked(columns) {
+        out.push_str(&agreement(columns));
+        out.push_str("\nEach question: the median of asking again, every result computed, in ms; in brackets the first.\n\n");
+        out.push_str(&questions(columns));
+    }
     out.push_str(&lost(columns));
-    writeln!(out, "\n![How long each question takes]({plot})").expect("a String takes everything");
+    if is_asked(columns) {
+        writeln!(out, "\n![How long each question takes]({plot})").expect("a String takes everything");
+    }
     out
+}
+
+/// Whether questions are part of what was looked at.
+pub fn is_asked(columns: &[Column]) -> bool {
+    columns.iter().any(|column| !column.asked.is_empty())
 }
 
 /// A row per figure, a column per server; the best of a row is bold.
 pub fn table(columns: &[(Kind, &[Figure])]) -> String {
     let names: Vec<_> = columns.iter().map(|(kind, _)| kind.name()).collect();
-    let mut out = head(&names);
+    let mut out = head("", &names);
     let titles = columns.first().map(|(_, figures)| *figures).unwrap_or_default();
     for (at, figure) in titles.iter().enumerate() {
         let row: Vec<&Figure> = columns.iter().map(|(_, figures)| &figures[at]).collect();
@@ -57,11 +66,12 @@ pub fn table(columns: &[(Kind, &[Figure])]) -> String {
     out
 }
 
-fn head(names: &[&str]) -> String {
-    format!("| | {} |\n|---|{}\n", names.join(" | "), "---:|".repeat(names.len()))
+/// The first rows of a table: what is above the titles, and above each cell.
+pub fn head(of_titles: &str, names: &[&str]) -> String {
+    format!("| {of_titles} | {} |\n|---|{}\n", names.join(" | "), "---:|".repeat(names.len()))
 }
 
-fn put_row(out: &mut String, title: &str, cells: &[String]) {
+pub fn put_row(out: &mut String, title: &str, cells: &[String]) {
     writeln!(out, "| {title} | {} |", cells.join(" | ")).expect("a String takes everything");
 }
 
@@ -94,7 +104,7 @@ fn agreement(columns: &[Column]) -> String {
 
 fn questions(columns: &[Column]) -> String {
     let names: Vec<_> = columns.iter().map(|column| column.kind.name()).collect();
-    let mut out = head(&names);
+    let mut out = head("", &names);
     let asked = columns.first().map(|column| column.asked.as_slice()).unwrap_or_default();
     for (at, question) in asked.iter().enumerate() {
         let answered = columns.iter().map(|column| &column.asked[at]).filter(|asked| asked.answer.is_ok());
@@ -181,7 +191,7 @@ mod tests {
         let check = |want: &str| assert!(block.contains(want), "{want} in\n{block}");
         check("- a machine\n- Onggi 1\n- VictoriaMetrics 1\n");
         check(
-            "| | Onggi | VictoriaMetrics |\n|---|---:|---:|\n| cpu | **0.5** | 1.5 |\n| rate | 100 | **200** |\n",
+            "|  | Onggi | VictoriaMetrics |\n|---|---:|---:|\n| cpu | **0.5** | 1.5 |\n| rate | 100 | **200** |\n",
         );
         check("VictoriaMetrics: 0 of 1 answers are Prometheus', to ten digits.\n- q: 1 values differ\n");
         check("| q (2 series, 6 points) | 7.0 (9.0) | **3.0** (9.0) |\n");

@@ -15,6 +15,8 @@ pub struct Usage {
     /// In user and in kernel mode, of all threads.
     pub cpu_s: f64,
     pub resident_bytes: f64,
+    /// Of that, what is no file's.
+    pub anonymous_bytes: f64,
     /// Most that was ever resident.
     pub peak_bytes: f64,
 }
@@ -33,6 +35,7 @@ pub fn usage(process: u32) -> Usage {
     Usage {
         cpu_s: (ticks(11) + ticks(12)) / TICKS_PER_SECOND,
         resident_bytes: bytes("VmRSS:"),
+        anonymous_bytes: bytes("RssAnon:"),
         peak_bytes: bytes("VmHWM:"),
     }
 }

@@ -181,11 +181,16 @@ impl Running {
     fn wait_ready(&mut self) {
         let client = Client::waiting(self.port, Duration::from_secs(5));
         let ready = eventually(READY_WITHIN, || {
-            let end = self.child.try_wait().unwrap();
-            assert!(end.is_none(), "{} ended with {end:?}: {}", self.kind.name(), self.log());
+            self.assert_running();
             client.get(self.kind.ready_path()).is_ok_and(|response| response.status == 200)
         });
         assert!(ready, "{} is not ready within {READY_WITHIN:?}: {}", self.kind.name(), self.log());
+    }
+
+    /// What a server answered that has ended meanwhile is worth nothing.
+    pub fn assert_running(&mut self) {
+        let end = self.child.try_wait().unwrap();
+        assert!(end.is_none(), "{} ended with {end:?}: {}", self.kind.name(), self.log());
     }
 
     /// Has it write out what it may, and waits until it has been idle for `quiet`.
