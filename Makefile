@@ -70,6 +70,13 @@ churn-test: setup ## 100k series, 20 % replaced an hour, ONGGI_CHURN_DAYS (7) in
 year-test: setup ## a year of 2000 series (ONGGI_YEAR_{SERIES,DAYS}) in simulated time: size, start, cost of queries per day
 	cargo test --release --locked --test it -- long::year --ignored --nocapture --test-threads=1
 
+.PHONY: soak-test
+soak-test: setup ## an hour (ONGGI_SOAK_SECONDS) of writes with churn beside questions: the last third takes what the second took
+	ONGGI_SOAK_SECONDS=$${ONGGI_SOAK_SECONDS:-3600} ONGGI_SOAK_EVERY_SECONDS=$${ONGGI_SOAK_EVERY_SECONDS:-10} \
+	ONGGI_SOAK_SERIES=$${ONGGI_SOAK_SERIES:-100000} ONGGI_SOAK_RATE=$${ONGGI_SOAK_RATE:-20000} \
+	ONGGI_SOAK_CHURN_PERCENT=$${ONGGI_SOAK_CHURN_PERCENT:-20} ONGGI_SOAK_LOOPS=$${ONGGI_SOAK_LOOPS:-3} \
+	cargo test --release --locked --test it -- soak:: --nocapture --test-threads=1
+
 .PHONY: monstrous
 monstrous: setup ## how long small queries take alone and beside monstrous ones
 	cargo test --release --locked --test it -- isolation::measure --ignored --nocapture --test-threads=1

@@ -17,6 +17,7 @@
 //! - [`pace`]: a measurement: writes while merges run beside them
 //! - [`peers_bench`]: the comparison with Prometheus and VictoriaMetrics, in small
 //! - [`long`]: churn and a year of history, in simulated time
+//! - [`soak`]: an hour of writes with churn beside questions takes no more at its end
 //! - [`prometheus`]: a real Prometheus sends, and both answer alike
 //! - [`remote_read`]: a real Prometheus asks through this server and hears what this server says
 //! - [`replicas`]: three on one bucket behind a real HAProxy, disturbed at random
@@ -54,4 +55,5 @@ mod remote_read;
 mod replicas;
 mod smoke;
 mod snapshot;
+mod soak;
 mod support;

@@ -2,7 +2,7 @@
 //! this server alone.
 
 #[path = "../../benches/peers/comparison/mod.rs"]
-mod comparison;
+pub mod comparison;
 
 use std::fs;
 use std::time::Duration;

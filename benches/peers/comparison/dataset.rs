@@ -81,7 +81,7 @@ impl Dataset {
 }
 
 /// The targets of each connection, about the same number of series for all; each ordered by when they are scraped.
-fn spread(mut targets: Vec<Target>, connections: usize) -> Vec<Vec<Target>> {
+pub fn spread(mut targets: Vec<Target>, connections: usize) -> Vec<Vec<Target>> {
     let mut shares: Vec<(usize, Vec<Target>)> = (0..connections).map(|_| (0, Vec::new())).collect();
     targets.sort_by_key(|target| std::cmp::Reverse(target.series()));
     for target in targets {

@@ -15,8 +15,8 @@
 
 mod answers;
 mod ask;
-mod dataset;
-mod figures;
+pub mod dataset;
+pub mod figures;
 mod goals;
 mod growth;
 mod load;
@@ -24,11 +24,11 @@ mod machine;
 mod mixed;
 mod page;
 mod plot;
-mod process;
-mod questions;
+pub mod process;
+pub mod questions;
 mod servers;
 mod settings;
-mod workload;
+pub mod workload;
 
 use std::any::Any;
 use std::fs;

@@ -13,7 +13,7 @@
 
 mod clock;
 mod observation;
-mod plot;
+pub mod plot;
 mod population;
 mod questions;
 mod request;
