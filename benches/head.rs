@@ -1,4 +1,5 @@
-//! The head's registry: what it takes to know the series of a request, by protocol and order.
+//! The head: what it takes to know the series of a request, by protocol and order, to append their samples to an
+//! epoch, and to select among them.
 //!
 //! Figures are per series, of 100,000 that are registered. A request of 1.0 is known by the bytes of
 //! its labels; the successor of each series is guessed right in scrape order and never in random
@@ -14,7 +15,7 @@ use onggi::ingest::{DecodeLimits, Protocol, ValidationRules, decode, validate};
 use onggi::model::series_batch::Refusals;
 use onggi::model::time::YEAR_MS;
 use onggi::model::{Matcher, SeriesBatch, TenantId};
-use onggi::storage::internals::Registry;
+use onggi::storage::internals::{Epoch, Registry};
 
 const TARGETS: usize = 200;
 const SERIES_PER_TARGET: usize = 500;
@@ -112,6 +113,42 @@ fn resolve(c: &mut Criterion) {
     });
 }
 
+/// From numbers of series to samples that can be read.
+fn append(c: &mut Criterion) {
+    let series = scrapes();
+    let registry = Registry::new();
+    let resolved = |batch: SeriesBatch| {
+        let ids = registry.resolve(&batch, 1, &|_, _| Ok(()), &mut Refusals::default());
+        (batch, ids)
+    };
+    let mut requests: Vec<(SeriesBatch, Vec<u32>)> =
+        batches(&series, Protocol::V1).into_iter().map(resolved).collect();
+    let mut group = c.benchmark_group("append");
+    group.throughput(Throughput::Elements(series.len() as u64));
+    group.sample_size(10);
+    group.bench_function("first", |b| {
+        b.iter_batched_ref(
+            || Epoch::new(1, NOW_MS, 1, 0),
+            |epoch| requests.iter().for_each(|(batch, ids)| epoch.apply(&registry, batch, ids)),
+            BatchSize::PerIteration,
+        );
+    });
+    // Chunks grow with every scrape, as they do in life.
+    let epoch = Epoch::new(1, NOW_MS, 1, 0);
+    group.bench_function("next", |b| {
+        b.iter(|| {
+            for (batch, ids) in &mut requests {
+                for sample in &mut batch.floats {
+                    sample.timestamp_ms += 15_000;
+                    sample.value += 1.0;
+                }
+                epoch.apply(&registry, batch, ids);
+            }
+        });
+    });
+    println!("append: {:.2} bytes/sample", epoch.bytes() as f64 / epoch.samples() as f64);
+}
+
 fn select(c: &mut Criterion) {
     let registry = Registry::new();
     resolve_all(&registry, &batches(&scrapes(), Protocol::V2), 1);
@@ -140,6 +177,6 @@ fn select(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300)).without_plots();
-    targets = resolve, select
+    targets = resolve, append, select
 }
 criterion_main!(benches);

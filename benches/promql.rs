@@ -2,7 +2,8 @@
 //!
 //! Figures are per cell: a series at a step. One thread; 200 targets of ten series each that share
 //! the timestamps of their target's scrapes, every 15 s. `integers` are gauges of whole numbers, whose
-//! sums need no rounding; `floats` need it; `counters` are reset every two hours.
+//! sums need no rounding; `floats` need it; `counters` are reset every two hours; `buckets` are those of a
+//! histogram.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use onggi::server::json::rows::Rows;
 
 const TARGETS: usize = 200;
 const SERIES_PER_TARGET: usize = 10;
+/// The last series of a target.
+const LAST: usize = SERIES_PER_TARGET - 1;
 const SCRAPE_MS: i64 = 15_000;
 const HOUR_MS: i64 = 3_600_000;
 const END_MS: i64 = 1_760_000_000_000;
@@ -29,8 +32,8 @@ struct Samples(Vec<Series>);
 impl Samples {
     /// The series of `targets` targets, `hours` long.
     fn new(targets: usize, hours: i64) -> Self {
-        let metrics: [(&str, ValueAt); 3] =
-            [("counters_total", counter), ("floats", float), ("integers", integer)];
+        let metrics: [(&str, ValueAt); 4] =
+            [("buckets", counter), ("counters_total", counter), ("floats", float), ("integers", integer)];
         let mut all = Vec::new();
         for (metric, value) in metrics {
             for target in 0..targets {
@@ -40,10 +43,17 @@ impl Samples {
                     .map(|at| END_MS - offset_ms - at * SCRAPE_MS)
                     .collect();
                 for n in 0..SERIES_PER_TARGET {
+                    // Counters of larger numbers are larger: as buckets they are cumulative.
+                    let le = match (metric, n) {
+                        ("buckets", LAST) => "+Inf".to_owned(),
+                        ("buckets", _) => n.to_string(),
+                        _ => String::new(),
+                    };
                     let labels = Labels::from_pairs([
                         ("__name__", metric.to_owned()),
                         ("group", (n % 3).to_string()),
                         ("instance", format!("10.0.0.{target:03}:9090")),
+                        ("le", le),
                         ("number", n.to_string()),
                     ]);
                     let values = (0..timestamps_ms.len()).map(|at| value(at as i64, n)).collect();
@@ -180,6 +190,31 @@ fn hour(c: &mut Criterion) {
     }
 }
 
+/// What combines, orders and renames series, over the same hour: per cell of the left side.
+fn operators(c: &mut Criterion) {
+    let (engine, samples) = (engine(), Samples::new(TARGETS, 2));
+    let mut group = c.benchmark_group("operators");
+    group.throughput(Throughput::Elements((TARGETS * SERIES_PER_TARGET * 240) as u64));
+    for query in [
+        "floats / integers",
+        "floats * on (instance) group_left max by (instance) (integers)",
+        "floats and (integers > 500000)",
+        "floats unless (integers > 500000)",
+        "floats > bool 0",
+        "topk(5, floats)",
+        "quantile by (group) (0.9, floats)",
+        "stddev by (instance) (floats)",
+        "count_values by (instance) (\"value\", round(floats, 100))",
+        "histogram_quantile(0.9, sum by (le) (rate(buckets[5m])))",
+        "histogram_quantile(0.9, sum by (instance, le) (rate(buckets[5m])))",
+        "label_replace(floats, \"host\", \"$1\", \"instance\", \"(.*):.*\")",
+        "clamp(abs(floats), 1, 900)",
+        "max_over_time(sum by (instance) (integers)[10m:1m])",
+    ] {
+        group.bench_function(query, |b| b.iter(|| black_box(answer(&engine, &samples, query, 1, SCRAPE_MS))));
+    }
+}
+
 /// Windows of a day at every scrape of a day, of a single target: overlap is all there is.
 fn day(c: &mut Criterion) {
     let (engine, samples) = (engine(), Samples::new(1, 48));
@@ -252,6 +287,6 @@ fn json(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300)).without_plots();
-    targets = hour, day, instant, json
+    targets = hour, operators, day, instant, json
 }
 criterion_main!(benches);

@@ -1,8 +1,8 @@
 //! What a question pays for each series that it selects, before it looks at a sample: the labels of a
-//! part's rows, their order and their hash.
+//! part's rows, their order and their hash; and what the samples themselves cost.
 //!
 //! Figures are per series, of 100,000 in one part: gauges of pods, and histograms whose buckets stand
-//! in a part in another order than in an answer.
+//! in a part in another order than in an answer. Those of samples are per sample, of two hours of every tenth series.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -12,6 +12,10 @@ use onggi::model::{Labels, LabelsHash, TenantId, TimeRange};
 use onggi::querier::QueryGuard;
 use onggi::storage::internals::{MemoryContainer, PartOptions, PartReader, PartSeries, PartWriter};
 
+const START_MS: i64 = 1_760_000_000_000;
+const SCRAPE_MS: i64 = 15_000;
+/// Samples of a series over two hours.
+const SAMPLES: usize = 480;
 const PODS: usize = 500;
 const GAUGES: usize = 140;
 const HISTOGRAMS: usize = 5;
@@ -46,16 +50,17 @@ fn series() -> Vec<Labels> {
     gauges.chain(buckets).collect()
 }
 
-fn part(series: &[Labels]) -> PartReader<MemoryContainer> {
+/// A part of these series, each with so many samples.
+fn part(series: &[Labels], samples: usize) -> PartReader<MemoryContainer> {
     let mut container = MemoryContainer::default();
     let mut writer = PartWriter::new(&mut container, PartOptions::default());
-    for labels in series {
-        let sample = PartSeries {
-            timestamps_ms: vec![1_760_000_000_000],
-            values: vec![1.0],
+    for (number, labels) in series.iter().enumerate() {
+        let one = PartSeries {
+            timestamps_ms: (0..samples).map(|at| START_MS + at as i64 * SCRAPE_MS).collect(),
+            values: (0..samples).map(|at| (number + at * (1 + number % 7)) as f64).collect(),
             ..PartSeries::new(TenantId::anonymous(), labels.clone())
         };
-        writer.add(&sample).expect("in order");
+        writer.add(&one).expect("in order");
     }
     writer.finish().expect("in memory");
     PartReader::open(container).expect("just written")
@@ -63,7 +68,7 @@ fn part(series: &[Labels]) -> PartReader<MemoryContainer> {
 
 fn select(c: &mut Criterion) {
     let series = series();
-    let reader = part(&series);
+    let reader = part(&series, 1);
     let guard = QueryGuard::unlimited();
     let mut group = c.benchmark_group("select");
     group.throughput(Throughput::Elements(series.len() as u64));
@@ -88,9 +93,35 @@ fn select(c: &mut Criterion) {
     group.finish();
 }
 
+/// From the rows of a question to the columns of their samples: all of them, or the last five minutes.
+fn samples(c: &mut Criterion) {
+    let series: Vec<Labels> = series().into_iter().step_by(10).collect();
+    let reader = part(&series, SAMPLES);
+    let guard = QueryGuard::unlimited();
+    let rows: Vec<u32> = (0..series.len() as u32).collect();
+    let end_ms = START_MS + SAMPLES as i64 * SCRAPE_MS;
+    let mut group = c.benchmark_group("samples");
+    group.sample_size(10);
+    for (name, range) in [("all", TimeRange::ALL), ("five minutes", TimeRange::new(end_ms - 300_000, end_ms))]
+    {
+        let read = || {
+            let mut found = 0;
+            let read = reader.read(&rows, range, &guard, &mut |_, samples| {
+                found += black_box(&samples).timestamps_ms.len();
+                Ok(())
+            });
+            read.expect("own bytes");
+            found
+        };
+        group.throughput(Throughput::Elements(read() as u64));
+        group.bench_function(name, |b| b.iter(&read));
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(3)).warm_up_time(Duration::from_millis(500)).without_plots();
-    targets = select
+    targets = select, samples
 }
 criterion_main!(benches);

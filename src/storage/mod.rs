@@ -79,7 +79,7 @@ use readable::Readable;
 /// through [`Storage`].
 #[doc(hidden)]
 pub mod internals {
-    pub use super::head::Registry;
+    pub use super::head::{Epoch, Registry};
     pub use super::log::{DecodedFrame, FileEncoder, Log, LogFileReader, LogOptions, file_path};
     pub use super::part::{MemoryContainer, PartOptions, PartReader, PartSeries, PartWriter};
 }
