@@ -126,7 +126,7 @@ fn soak(scale: &Scale, server: &Server, data: &Path, taken: &Taken, asked: &Aske
     std::thread::scope(|scope| {
         let _stop = StopAtEnd(&stop);
         let mut senders = Vec::new();
-        for share in shares {
+        for share in shares.into_iter().filter(|share| !share.is_empty()) {
             let (client, stop) = (server.client(), &stop);
             senders.push(scope.spawn(move || ingestion::send(&client, share, spec, began, taken, stop)));
         }
