@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use onggi::model::{Labels, Matcher, Metadata, TimeRange};
 use onggi::promql::{Engine, EngineOptions, QueryOptions, Value};
 use onggi::querier::{ExemplarSeries, Querier, QueryError, QueryGuard, SelectRequest, Series, SeriesIter};
@@ -265,23 +265,31 @@ fn json(c: &mut Criterion) {
     for query in ["integers", "floats", "rate(counters_total[5m])"] {
         let value = answer(&engine, &samples, query, 1, SCRAPE_MS);
         group.bench_function(query, |b| {
-            b.iter_batched(
-                || value.clone(),
-                |value| {
-                    let mut rows = ResultRows::new(value, None);
-                    let mut out = Vec::with_capacity(1 << 20);
-                    while rows.write(&mut out) {
-                        if out.len() >= 64 << 10 {
-                            black_box(&out);
-                            out.clear();
-                        }
-                    }
-                    out
-                },
-                criterion::BatchSize::LargeInput,
-            );
+            b.iter_batched(|| value.clone(), written, BatchSize::LargeInput);
         });
     }
+    // A point for each series: what its labels cost.
+    let samples = Samples::new(TARGETS, 1);
+    let (guard, options) = (QueryGuard::unlimited(), QueryOptions::default());
+    let output = engine.instant(&samples, "integers", END_MS, &options, &guard);
+    let value = output.expect("a good query").value;
+    group.throughput(Throughput::Elements((TARGETS * SERIES_PER_TARGET) as u64));
+    group.bench_function("integers, at one time", |b| {
+        b.iter_batched(|| value.clone(), written, BatchSize::LargeInput);
+    });
+}
+
+/// The last piece of an answer that is sent in pieces.
+fn written(value: Value) -> Vec<u8> {
+    let mut rows = ResultRows::new(value, None);
+    let mut out = Vec::with_capacity(1 << 20);
+    while rows.write(&mut out) {
+        if out.len() >= 64 << 10 {
+            black_box(&out);
+            out.clear();
+        }
+    }
+    out
 }
 
 criterion_group! {

@@ -42,7 +42,7 @@ impl Taken {
     }
 
     pub fn take_latencies_ms(&self) -> Vec<f64> {
-        std::mem::take(&mut self.latencies_ms.lock().unwrap())
+        std::mem::take(&mut *self.latencies_ms.lock().unwrap())
     }
 }
 

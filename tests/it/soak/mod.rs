@@ -200,7 +200,7 @@ impl Asked {
     }
 
     fn take_latencies_ms(&self) -> Vec<f64> {
-        std::mem::take(&mut self.latencies_ms.lock().unwrap())
+        std::mem::take(&mut *self.latencies_ms.lock().unwrap())
     }
 }
 
