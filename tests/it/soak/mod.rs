@@ -44,6 +44,8 @@ const SHARE_MAX: f64 = 1.12;
 /// What a short run may take more besides: it is over before caches and arenas have filled.
 const SHORT_SLACK_MIB: f64 = 64.0;
 const THREADS_SLACK: f64 = 16.0;
+/// For the merges of all that was written.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1800);
 
 struct Scale {
     length: Duration,
@@ -107,8 +109,9 @@ fn the_last_third_of_a_soak_takes_what_the_second_took() {
         asked.refused.load(Ordering::Relaxed),
     );
     write_results(&observations, &table);
-    server.client().settle().unwrap();
-    let stored = server.client().metric("onggi_part_samples").unwrap();
+    let client = Client::waiting(server.port(), SETTLED_WITHIN);
+    client.settle().unwrap();
+    let stored = client.metric("onggi_part_samples").unwrap();
     assert_eq!(stored as u64, samples, "samples in parts\n{}", server.log_tail());
     assert!(asked.answered.into_inner() > 0, "not a single answer");
     assert_eq!(asked.refused.into_inner(), 0, "questions were not answered\n{}", server.log_tail());
