@@ -57,7 +57,7 @@ pub fn send(
     stop: &AtomicBool,
 ) {
     let mut draft = Draft::default();
-    for cycle in 0.. {
+    for cycle in 0_usize.. {
         for target in &mut targets {
             let due_ms = cycle as u64 * spec.interval_ms as u64 + target.offset_ms as u64;
             wait_until(began + Duration::from_millis(due_ms), stop);
