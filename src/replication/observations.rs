@@ -1,23 +1,35 @@
 //! What a replica has seen for how long, on its own clock.
 //!
-//! Owns the ages that deleting depends on. They begin at the first complete look of this process and never come
-//! from anybody else's clock or from a name; a restart begins them anew, which costs time and nothing else.
+//! Owns the ages that deleting depends on. They begin when the first complete look of this process is over, end when
+//! the last one began, and never come from anybody else's clock or from a name; a restart begins them anew, which
+//! costs time and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::included;
 use super::heartbeat::Stamp;
+use super::jobs::collect::{Collected, Nameless};
 use super::names::{BlockId, Partition, RecordId, SegmentId, TombstoneId};
+use super::reader::Listing;
 use super::record::BlockMeta;
 use super::rules::{Rule, Rules};
 use super::segment_set::SegmentSet;
 use super::view::View;
 
+/// A look at the bucket took from here to there: what it showed was so at some moment in between, which may have been
+/// the first as well as the last where a listing had to be asked for again.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    pub began_ms: u64,
+    pub over_ms: u64,
+}
+
 /// Since when something has been so, at every look.
 #[derive(Clone, Debug)]
 struct Since<T> {
+    /// When the first look was over that showed it so.
     since_ms: BTreeMap<T, u64>,
-    /// The last look: what has become of it after that is not known, however late it is now.
+    /// When the last look began: what has become of it after that is not known, however late it is now.
     looked_ms: u64,
 }
 
@@ -29,15 +41,15 @@ impl<T: Ord> Default for Since<T> {
 
 impl<T: Ord + Clone> Since<T> {
     /// These are all for which it is so now.
-    fn note(&mut self, now_ms: u64, of: impl IntoIterator<Item = T>) {
+    fn note(&mut self, look: Look, of: impl IntoIterator<Item = T>) {
         let before = std::mem::take(&mut self.since_ms);
-        let since = |thing: &T| before.get(thing).copied().unwrap_or(now_ms);
+        let since = |thing: &T| before.get(thing).copied().unwrap_or(look.over_ms);
         let aged = |thing: T| {
             let since_ms = since(&thing);
             (thing, since_ms)
         };
         self.since_ms = of.into_iter().map(aged).collect();
-        self.looked_ms = now_ms;
+        self.looked_ms = look.began_ms;
     }
 
     /// For which it was so at every look over more than `age_ms`. A sleeper's last look is long ago: an age
@@ -74,17 +86,18 @@ impl Observations {
         Self { rules, ..Self::default() }
     }
 
-    /// The bucket was read: the catalogue at `view.started_ms`, the log in the listing before.
-    pub fn note(&mut self, view: &View, listed: Option<&SegmentSet>) {
-        let now_ms = view.started_ms;
-        self.records.note(now_ms, view.records.keys().copied());
-        self.dead.note(now_ms, view.fold.dead.iter().copied());
-        self.open.note(now_ms, view.deletions.open.iter().copied());
+    /// The bucket was read: the catalogue since `view.started_ms`, the log in the listing before.
+    pub fn note(&mut self, now_ms: u64, view: &View, listed: Option<&Listing>) {
+        let look = Look { began_ms: view.started_ms, over_ms: now_ms };
+        self.records.note(look, view.records.keys().copied());
+        self.dead.note(look, view.fold.dead.iter().copied());
+        self.open.note(look, view.deletions.open.iter().copied());
         self.seen.retain(|block| view.fold.live.contains_key(block));
-        if let Some(listed) = listed {
-            let covered = SegmentSet::intersection(&[view.fold.covered(), listed.clone()]);
-            self.covered.note(now_ms, covered.iter().collect::<Vec<_>>());
-            self.done.note(now_ms, done(view, listed));
+        if let Some(Listing { started_ms, segments }) = listed {
+            let look = Look { began_ms: look.began_ms.min(*started_ms), ..look };
+            let covered = SegmentSet::intersection(&[view.fold.covered(), segments.clone()]);
+            self.covered.note(look, covered.iter().collect::<Vec<_>>());
+            self.done.note(look, done(view, segments));
         }
     }
 
@@ -99,13 +112,13 @@ impl Observations {
             blocks_due += blocks;
             window
         });
-        self.due_merges.note(now_ms, counted);
+        self.due_merges.note(Look { began_ms: now_ms, over_ms: now_ms }, counted);
         self.blocks_due = blocks_due;
     }
 
     /// These are all heartbeats of others that a round listed.
-    pub fn heard(&mut self, now_ms: u64, listed: &BTreeSet<Stamp>) {
-        self.heartbeats.note(now_ms, listed.iter().cloned());
+    pub fn heard(&mut self, look: Look, listed: &BTreeSet<Stamp>) {
+        self.heartbeats.note(look, listed.iter().cloned());
     }
 
     /// Heartbeats that stood there as they are at every round.
@@ -128,10 +141,10 @@ impl Observations {
         self.nameless.since_ms.len()
     }
 
-    pub fn collected(&mut self, now_ms: u64, seen: BTreeSet<BlockId>, nameless: Option<BTreeSet<BlockId>>) {
-        self.seen.extend(seen);
-        if let Some(nameless) = nameless {
-            self.nameless.note(now_ms, nameless);
+    pub fn collected(&mut self, now_ms: u64, collected: Collected) {
+        self.seen.extend(collected.seen);
+        if let Some(Nameless { listed_ms, blocks }) = collected.nameless {
+            self.nameless.note(Look { began_ms: listed_ms, over_ms: now_ms }, blocks);
         }
     }
 
@@ -189,16 +202,30 @@ mod tests {
     #[test]
     fn an_age_begins_anew_when_it_was_not_so_in_between() {
         let mut since = Since::default();
-        since.note(10, [1, 2]);
-        since.note(20, [1]);
-        since.note(30, [1, 2]);
+        since.note(at(10), [1, 2]);
+        since.note(at(20), [1]);
+        since.note(at(30), [1, 2]);
 
         let so_for = |since: &Since<i32>, age_ms| -> Vec<i32> {
             since.for_ms(u64::MAX, age_ms, Rules::default()).collect()
         };
         assert_eq!(so_for(&since, 15), [1]);
         assert_eq!(so_for(&since, 20), [] as [i32; 0], "longer than, not as long as");
-        since.note(46, [1, 2]);
+        since.note(at(46), [1, 2]);
         assert_eq!(so_for(&since, 15), [1, 2]);
+    }
+
+    #[test]
+    fn an_age_is_what_lies_between_the_end_of_the_first_look_and_the_beginning_of_the_last() {
+        let mut since = Since::default();
+        since.note(Look { began_ms: 10, over_ms: 40 }, [1]);
+        since.note(Look { began_ms: 60, over_ms: 90 }, [1]);
+
+        let so_for = |age_ms| since.for_ms(1000, age_ms, Rules::default()).count();
+        assert_eq!((so_for(19), so_for(20)), (1, 0));
+    }
+
+    fn at(ms: u64) -> Look {
+        Look { began_ms: ms, over_ms: ms }
     }
 }

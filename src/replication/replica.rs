@@ -582,8 +582,7 @@ impl Replica {
     fn refreshed(&mut self, began: Turn, view: View) {
         self.work.shown(began);
         let fold: Arc<Fold> = Arc::clone(&view.fold);
-        let listed = self.reader.listing().map(|listing| &listing.segments);
-        self.observations.note(&view, listed);
+        self.observations.note(self.now.boot_ms, &view, self.reader.listing());
         let due = due_merges(&view, fold.live.values(), &self.options.limits);
         let due = due.map(|(window, blocks)| (window, blocks.len()));
         self.observations.note_due_merges(view.started_ms, due);

@@ -28,8 +28,15 @@ pub struct SegmentsPlan {
 pub struct Collected {
     /// Blocks that were seen whole.
     pub seen: BTreeSet<BlockId>,
-    /// Blocks that no record names; `None` where blocks were not looked at.
-    pub nameless: Option<BTreeSet<BlockId>>,
+    /// `None` where blocks were not looked at.
+    pub nameless: Option<Nameless>,
+}
+
+/// Blocks that no record names, of a listing that began then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nameless {
+    pub listed_ms: u64,
+    pub blocks: BTreeSet<BlockId>,
 }
 
 /// Deletes segments once every live block was seen.
@@ -55,6 +62,7 @@ pub struct BlocksPlan {
 /// Deletes dead and nameless blocks; both are judged once more by a catalogue that is read after the listing.
 pub async fn collect_blocks(desk: Desk, job: Job, plan: BlocksPlan) -> Result<Collected, JobError> {
     let seen = see(&desk, &plan.unseen).await?;
+    let listed_ms = desk.now().boot_ms;
     let entries = desk.list(BLOCKS).await.map_err(|(_, error)| error)?;
     let (records, unread) = read_records(&desk, &job.view.records, job.rules).await?;
     if let Some((_, error)) = unread.into_iter().next() {
@@ -79,7 +87,7 @@ pub async fn collect_blocks(desk: Desk, job: Job, plan: BlocksPlan) -> Result<Co
             desk.delete(&name).await?;
         }
     }
-    Ok(Collected { seen, nameless: Some(nameless) })
+    Ok(Collected { seen, nameless: Some(Nameless { listed_ms, blocks: nameless }) })
 }
 
 /// Deletes records that a checkpoint stands for (C2).

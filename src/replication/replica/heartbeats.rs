@@ -11,6 +11,7 @@ use super::scripts::{Finished, Kind};
 use super::{Action, Readiness, Replica};
 use crate::replication::freshness::SILENT_ROUNDS_MAX;
 use crate::replication::heartbeat::{self, Attention, Heartbeat, NOTICE_BYTES_MAX, Quiet, Round};
+use crate::replication::observations::Look;
 use crate::replication::rules::Rule;
 use crate::replication::script::JobError;
 
@@ -117,7 +118,8 @@ impl Replica {
         };
         self.look_for_copies(&round);
         self.freshness.heard(self.now.boot_ms, &round);
-        self.observations.heard(round.began.boot_ms, &round.listed);
+        let look = Look { began_ms: round.began.boot_ms, over_ms: self.now.boot_ms };
+        self.observations.heard(look, &round.listed);
         self.clock_offset_ms = round.clock_offset_ms;
         for (from, notice) in self.heartbeats.attention.hear(&round) {
             self.actions.push(Action::Notice { from, notice });

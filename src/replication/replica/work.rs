@@ -107,8 +107,8 @@ impl Replica {
     pub(super) fn worked(&mut self, job: &'static str, outcome: Result<Collected, JobError>) {
         let begun = self.work.begun.take();
         match outcome {
-            Ok(Collected { seen, nameless }) => {
-                self.observations.collected(self.now.boot_ms, seen, nameless);
+            Ok(collected) => {
+                self.observations.collected(self.now.boot_ms, collected);
                 // Partitions become due together: the next one does not wait.
                 if let Some(done) = begun {
                     self.work.done.insert(done, self.turn);

@@ -23,7 +23,7 @@ use crate::replication::jobs::merge::{MergePlan, merge};
 use crate::replication::maintenance::{Facts, Limits, Work};
 use crate::replication::names::{ObjectName, Partition, RecordId, SegmentId, TombstoneId};
 use crate::replication::observations::Observations;
-use crate::replication::reader::{LogReader, Restored};
+use crate::replication::reader::{Listing, LogReader, Restored};
 use crate::replication::rules::{Rule, Rules};
 use crate::replication::script::{Ask, Desk, JobError, Progress, Reply, Script};
 use crate::replication::segment;
@@ -266,7 +266,8 @@ pub fn sleeper_saw_a_deletion_done(rules: Rules) -> Result<(), String> {
 
     let mut sleeper = Observations::new(rules);
     let seen = stage.look();
-    sleeper.note(&seen, Some(&SegmentSet::default()));
+    let listing = Listing { started_ms: seen.started_ms, segments: SegmentSet::default() };
+    sleeper.note(stage.boot_ms, &seen, Some(&listing));
     let Timing { publish_ms, late_write_ms, settle_ms, .. } = stage.timing;
     assert!(stage.boot_ms < publish_ms + late_write_ms, "a write may still land");
     stage.finish(late).expect("cut");
