@@ -21,8 +21,9 @@ pub struct Filtered<T> {
 pub enum Build {
     /// All that the local store holds of these segments in the partition.
     Cut { partition: Partition, segments: Vec<Filtered<SegmentId>> },
-    /// The join of these blocks.
-    Merge { sources: Vec<Filtered<Bytes>> },
+    /// The join of these blocks, without what the storage's own rules say is too old at a time; without one nothing
+    /// is left out for its age.
+    Merge { sources: Vec<Filtered<Bytes>>, aged_at_ms: Option<i64> },
 }
 
 /// A block that was made and waits for its name.

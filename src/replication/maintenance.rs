@@ -110,6 +110,8 @@ pub struct Facts<'a> {
     pub clock_offset_ms: Option<i64>,
     /// What this replica has done that the view does not show yet: it would only be done twice.
     pub done: &'a BTreeSet<(&'static str, Partition)>,
+    /// Blocks that are worth writing again without what the storage's rules say is too old.
+    pub aged: &'a BTreeSet<BlockId>,
 }
 
 /// Kinds of work on a partition, in [`Facts::done`].
@@ -161,16 +163,35 @@ impl Facts<'_> {
     }
 
     fn merge(&self, partition: Partition) -> Option<MergePlan> {
-        let live = self.view.fold.live.values().filter(|block| block.id.partition == partition);
-        let (_, sources) = due_merges(self.view, live, self.limits).next()?;
-        Some(MergePlan { partition, sources })
+        let live = || self.view.fold.live.values().filter(move |block| block.id.partition == partition);
+        let due = due_merges(self.view, live(), self.limits).next();
+        let sources = due.map(|(_, sources)| sources).or_else(|| self.aged_of(live()))?;
+        Some(MergePlan { partition, sources, aged_at_ms: self.aged_at_ms() })
+    }
+
+    /// The aged blocks of one window, if this replica's clock may say what is too old.
+    fn aged_of<'b>(&self, live: impl Iterator<Item = &'b BlockMeta>) -> Option<Vec<BlockMeta>> {
+        self.aged_at_ms()?;
+        let mut aged: Vec<&BlockMeta> = live.filter(|block| self.aged.contains(&block.id)).collect();
+        let window_ms = aged.first()?.id.window_ms;
+        aged.retain(|block| block.id.window_ms == window_ms);
+        self.limits.merge_of(aged, |_| false)
+    }
+
+    /// What was too old at this time by any rule of age is so by every clock of ours (G4).
+    fn aged_at_ms(&self) -> Option<i64> {
+        self.trusts_clock().then(|| self.now.wall_ms.saturating_sub(self.timing.retention_slack_ms))
+    }
+
+    fn trusts_clock(&self) -> bool {
+        let skew_max_ms = self.timing.clock_skew_max_ms as i64;
+        let trusted = self.clock_offset_ms.is_some_and(|offset| offset.abs() <= skew_max_ms);
+        trusted || !self.rules.keep(Rule::TrustedClock)
     }
 
     /// Blocks that are too old, if this replica's clock is the bucket's (G4).
     fn retain(&self, partition: Partition) -> Option<RetainPlan> {
-        let skew_max_ms = self.timing.clock_skew_max_ms as i64;
-        let trusted = self.clock_offset_ms.is_some_and(|offset| offset.abs() <= skew_max_ms);
-        if !trusted && self.rules.keep(Rule::TrustedClock) {
+        if !self.trusts_clock() {
             return None;
         }
         let oldest_ms = expired_before_ms(self.now.wall_ms, self.limits.retention_ms?, self.timing);
@@ -304,6 +325,7 @@ mod tests {
             observations: &Observations::default(),
             clock_offset_ms: None,
             done: &BTreeSet::new(),
+            aged: &BTreeSet::new(),
         })
     }
 
@@ -389,6 +411,32 @@ mod tests {
         assert_eq!(merged(vec![block(1, 0, 5)]), Some(vec![1]));
         let many = vec![settled(1, 1), settled(2, 2), settled(3, 3), settled(4, 4), block(5, 0, 9)];
         assert_eq!(merged(many), Some(vec![5, 1, 2, 3]));
+    }
+
+    #[test]
+    fn aged_blocks_are_written_again_a_window_at_a_time_where_the_clock_is_right() {
+        let reader = LogReader::new(0, 1, Restored::default(), Timing::default(), Rules::default());
+        let slack_ms = Timing::default().retention_slack_ms;
+        let view = view(vec![block(1, 0, 9), block(2, 0, 8), block(3, 10, 7), block(4, 20, 6)]);
+        let merged = |aged: &[u128], clock_offset_ms: Option<i64>| {
+            let is_aged = |id: &&BlockId| aged.contains(&id.id);
+            let aged: BTreeSet<BlockId> = view.fold.live.keys().filter(is_aged).copied().collect();
+            let plan = asked(0, &reader, &view, |facts| {
+                let now = Moment { boot_ms: 0, wall_ms: 50 };
+                Facts { now, aged: &aged, clock_offset_ms, ..*facts }.merge(0)
+            });
+            plan.map(|plan| {
+                assert_eq!(plan.aged_at_ms, Some(50 - slack_ms));
+                plan.sources.iter().map(|block| block.id.id).collect::<Vec<u128>>()
+            })
+        };
+
+        assert_eq!(merged(&[], Some(0)), None);
+        assert_eq!(merged(&[1, 2, 4], Some(0)), Some(vec![2, 1]), "of the first window");
+        assert_eq!(merged(&[4], Some(-5 * 60_000)), Some(vec![4]));
+        assert_eq!(merged(&[4], Some(5 * 60_000 + 1)), None, "by whose clock nothing is old");
+        assert_eq!(merged(&[4], None), None);
+        assert_eq!(merged(&[9], Some(0)), None, "dead by now");
     }
 
     #[test]

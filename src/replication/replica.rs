@@ -31,7 +31,7 @@ use super::fresh_ids::FreshIds;
 use super::freshness::{Freshness, Peer};
 use super::jobs::deletion;
 use super::maintenance::{Limits, due_merges};
-use super::names::{ObjectName, Partition, SEGMENTS, SegmentId, TombstoneId};
+use super::names::{BlockId, ObjectName, Partition, SEGMENTS, SegmentId, TombstoneId};
 use super::observations::Observations;
 use super::reader::{Listing, LogReader, ReaderAction, Restored};
 use super::reads::{Consistency, Outcome, Reads, Turn};
@@ -223,6 +223,8 @@ pub struct Replica {
     freshness: Freshness,
     observations: Observations,
     view: Option<Arc<View>>,
+    /// See [`Replica::note_aged`].
+    aged: Arc<BTreeSet<BlockId>>,
     clock_offset_ms: Option<i64>,
     /// What the first listing showed, until all of it is accounted for or quarantined.
     startup: Option<SegmentSet>,
@@ -265,6 +267,7 @@ impl Replica {
             freshness: Freshness::default(),
             observations: Observations::new(rules),
             view: None,
+            aged: Arc::default(),
             clock_offset_ms: None,
             startup: None,
             started: false,

@@ -1,4 +1,4 @@
-//! Merges: blocks of one partition and window become one, without what was deleted.
+//! Merges: blocks of one partition and window become one, without what was deleted and what is too old.
 //!
 //! Owns which record says so: it names as sources exactly the blocks that were read whole (B4). Another
 //! replica may merge the same blocks at the same time: both results are live then, and are merged later.
@@ -16,6 +16,8 @@ use super::{Job, is_whole};
 pub struct MergePlan {
     pub partition: Partition,
     pub sources: Vec<BlockMeta>,
+    /// What the storage's rules say is too old at this time is left out; `None` where no clock says so.
+    pub aged_at_ms: Option<i64>,
 }
 
 pub async fn merge(desk: Desk, mut job: Job, plan: MergePlan) -> Result<(), JobError> {
@@ -35,7 +37,7 @@ pub async fn merge(desk: Desk, mut job: Job, plan: MergePlan) -> Result<(), JobE
             Err(error) => return Err(error),
         }
     }
-    let built = desk.build(Build::Merge { sources }).await?;
+    let built = desk.build(Build::Merge { sources, aged_at_ms: plan.aged_at_ms }).await?;
     let blocks = job.name(&desk, partition, built, &deletions);
     let id = RecordId::Replace { partition, id: job.ids.object(desk.now().wall_ms) };
     let outputs = blocks.iter().map(|(block, _)| block.clone()).collect();

@@ -231,7 +231,7 @@ pub fn checkpoint_lands_late(rules: Rules) -> Result<(), String> {
 
     let job = stage.job();
     let sources: Vec<_> = job.view.fold.live.values().cloned().collect();
-    let plan = MergePlan { partition: PARTITION, sources };
+    let plan = MergePlan { partition: PARTITION, sources, aged_at_ms: None };
     stage.run(move |desk| merge(desk, job, plan)).expect("merged");
     stage.pass(stage.timing.grace_ms + 1);
     let job = stage.job();
@@ -283,6 +283,7 @@ pub fn sleeper_saw_a_deletion_done(rules: Rules) -> Result<(), String> {
         observations: &sleeper,
         clock_offset_ms: None,
         done: &BTreeSet::new(),
+        aged: &BTreeSet::new(),
     };
     match facts.choose(TURN_OF_DELETIONS, |_| true) {
         Some(Work::CollectDeletions(done)) => {

@@ -82,7 +82,7 @@ impl Store {
                     join(&mut samples, without(of_segment, &selections(deletions)));
                 }
             }
-            Build::Merge { sources } => {
+            Build::Merge { sources, aged_at_ms: _ } => {
                 for Filtered { from, deletions } in sources {
                     join(&mut samples, without(&of_bytes(from), &selections(deletions)));
                 }

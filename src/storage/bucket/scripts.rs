@@ -163,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn a_script_is_given_blocks_where_somebody_builds_and_an_error_where_nobody_does() {
         async fn merge(desk: Desk) -> Result<Vec<NewBlock>, JobError> {
-            desk.build(Build::Merge { sources: Vec::new() }).await
+            desk.build(Build::Merge { sources: Vec::new(), aged_at_ms: None }).await
         }
         let bucket = faults::client(faults::plain("memory:"));
         let scripts = Scripts { bucket, clock: Arc::new(SystemClock) };

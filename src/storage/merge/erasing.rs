@@ -16,6 +16,7 @@ use crate::querier::QueryGuard;
 use crate::storage::engine::Engine;
 use crate::storage::error::StorageError;
 use crate::storage::local::catalogue::PartKind;
+use crate::storage::part::{PartError, PartReader, SectionSource};
 use crate::storage::retention::{Retention, RetentionRule};
 use crate::storage::view::{Hidden, Part, View};
 
@@ -123,11 +124,16 @@ impl HiddenRows {
 }
 
 fn has_rows_of_rule(part: &Part, rule: &RetentionRule) -> Result<bool, StorageError> {
-    if let Some(tenant) = &rule.tenant {
-        return has_rows(part, tenant, &rule.matchers, TimeRange::ALL);
-    }
-    for rows in &part.reader()?.summary().tenants {
-        if has_rows(part, &rows.tenant, &rule.matchers, TimeRange::ALL)? {
+    let failed = |source| StorageError::Part { part: part.entry.number, source };
+    is_about(rule, part.reader()?).map_err(failed)
+}
+
+/// Whether a part has series that a rule means.
+pub fn is_about<S: SectionSource>(rule: &RetentionRule, part: &PartReader<S>) -> Result<bool, PartError> {
+    let guard = QueryGuard::unlimited();
+    for rows in &part.summary().tenants {
+        let is_meant = rule.tenant.as_ref().is_none_or(|tenant| *tenant == rows.tenant);
+        if is_meant && !part.select(&rows.tenant, &rule.matchers, TimeRange::ALL, &guard)?.is_empty() {
             return Ok(true);
         }
     }

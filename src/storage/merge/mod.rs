@@ -29,6 +29,7 @@ mod worker;
 mod tests;
 
 pub use cursor::{Input, Tally};
+pub use erasing::is_about;
 pub use execute::{PartInput, working_bytes};
 pub use plan::OF_DAY;
 pub use stream::MergedSeries;

@@ -20,11 +20,14 @@ use crate::storage::bucket::BucketClient;
 use crate::storage::error::StorageError;
 use crate::storage::local::PartEntry;
 use crate::storage::local::catalogue::PartKind;
-use crate::storage::part::{PartError, SectionSource};
+use crate::storage::part::{PartError, PartReader, SectionSource};
 use crate::storage::view::{Hidden, Home, Part};
 use crate::storage::window::Window;
 
 use super::pieces::{Ahead, BlockBytes, Pieces, Young};
+
+/// Decoded pages of a block that is read in passing.
+const PASSING_BYTES_MAX: u64 = 4 << 20;
 
 /// How blocks are read.
 #[derive(Clone)]
@@ -83,6 +86,16 @@ impl Blocks {
             Arc::new(Ranges { of: bytes_of(meta), name: name_of(meta), reading: self.reading.clone() });
         Young { block: meta.id.id, bytes: meta.bytes, max_ms: meta.max_ms, ranges }
     }
+}
+
+/// Opens a block that nobody is likely to ask for: nothing of it is kept, neither in memory nor on the disk.
+pub fn open_in_passing(
+    reading: &BlockReading,
+    meta: &BlockMeta,
+) -> Result<PartReader<BlockSource>, PartError> {
+    let ranges = Ranges { of: bytes_of(meta), name: name_of(meta), reading: reading.clone() };
+    let cache = PageCache::new(PASSING_BYTES_MAX);
+    PartReader::open(BlockSource::open(meta.id.id, Arc::new(InPassing(ranges)), meta.bytes, cache)?)
 }
 
 fn name_of(meta: &BlockMeta) -> ObjectName {
@@ -157,6 +170,15 @@ struct Ranges {
 impl ReadRanges for Ranges {
     fn read(&self, range: Range<u64>) -> Result<Bytes, PartError> {
         self.reading.pieces.read(self.of, range, &|range| self.fetch(range))
+    }
+}
+
+/// Leaves no pieces behind.
+struct InPassing(Ranges);
+
+impl ReadRanges for InPassing {
+    fn read(&self, range: Range<u64>) -> Result<Bytes, PartError> {
+        self.0.fetch(range)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Makes blocks: of segments (a cut), or of other blocks (a merge).
 //!
-//! Owns what is in them: all series in row order, each joined, without what deletions select, in blocks of UTC
-//! days. Which segments and blocks, and which deletions concern them, the protocol has decided. Either all of
-//! it is read or none is made: a source that cannot be read is an error that names it.
+//! Owns what is in them: all series in row order, each joined, without what deletions select and, in a merge, without
+//! what is too old, in blocks of UTC days. Which segments and blocks, which deletions concern them, and at which time
+//! something is too old, the protocol has decided. Either all of it is read or none is made: a source that cannot be
+//! read is an error that names it.
 //!
 //! Memory: what is decoded of segments, or some rows of each source; what writers gather, beyond which a
 //! block ends and the next of its day begins; and the blocks that were made.
@@ -42,11 +43,16 @@ const PAGES_BYTES_MAX: u64 = 16 << 20;
 /// The one epoch of a registry that lives as long as a cut.
 const EPOCH: u64 = 1;
 
-/// What the local store holds of segments.
+/// What the local store holds of segments, and how long it keeps what.
 pub trait HeldFrames: Send + Sync {
     /// The payload of a partition's frame; `None` where the segment has nothing of it; an error where the
     /// segment is not held any more or cannot be read.
     fn payload(&self, segment: SegmentId, partition: Partition) -> Result<Option<Bytes>, String>;
+
+    /// What is too old at this time.
+    fn retention_at(&self, _now_ms: i64) -> Retention<'_> {
+        Retention::NONE
+    }
 }
 
 /// Makes the blocks; the error says what could not be read, and why. While they are written about
@@ -54,7 +60,10 @@ pub trait HeldFrames: Send + Sync {
 pub fn build(build: &Build, held: &dyn HeldFrames, gathered_bytes_max: u64) -> Result<Vec<NewBlock>, String> {
     match build {
         Build::Cut { partition, segments } => cut_segments(*partition, segments, held, gathered_bytes_max),
-        Build::Merge { sources } => merge_blocks(sources, gathered_bytes_max),
+        Build::Merge { sources, aged_at_ms } => {
+            let retention = aged_at_ms.map_or(Retention::NONE, |now_ms| held.retention_at(now_ms));
+            merge_blocks(sources, retention, gathered_bytes_max)
+        }
     }
 }
 
@@ -114,7 +123,11 @@ fn selected(deletions: &[(TombstoneId, Selection)]) -> Result<Vec<Selected>, Str
     deletions.iter().map(read).collect()
 }
 
-fn merge_blocks(sources: &[Filtered<Bytes>], gathered_bytes_max: u64) -> Result<Vec<NewBlock>, String> {
+fn merge_blocks(
+    sources: &[Filtered<Bytes>],
+    retention: Retention<'_>,
+    gathered_bytes_max: u64,
+) -> Result<Vec<NewBlock>, String> {
     let cache = PageCache::new(PAGES_BYTES_MAX.min(gathered_bytes_max));
     let open = |(number, source): (usize, &Filtered<Bytes>)| Source::open(number, source, &cache);
     let sources: Vec<Source> = sources.iter().enumerate().map(open).collect::<Result<_, _>>()?;
@@ -126,7 +139,7 @@ fn merge_blocks(sources: &[Filtered<Bytes>], gathered_bytes_max: u64) -> Result<
     for days in days.chunks(PASS_DAYS_MAX) {
         let bytes_max = gathered_bytes_max.min(INPUTS_BYTES_MAX);
         let inputs = sources.iter().collect();
-        let mut series = MergedSeries::<&Source>::open(inputs, span(days), Retention::NONE, bytes_max)?;
+        let mut series = MergedSeries::<&Source>::open(inputs, span(days), retention, bytes_max)?;
         blocks.write(days, || series.next())?;
         for (source, read) in series.tallies() {
             tallies[source.number].samples += read.samples;

@@ -13,7 +13,7 @@ mod complaints;
 mod tests;
 mod thread;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -35,7 +35,7 @@ use crate::replication::bucket::{Answer, BucketError};
 use crate::replication::build::{Build, NewBlock};
 use crate::replication::fresh_ids::FreshIds;
 use crate::replication::freshness::Peer;
-use crate::replication::names::{Partition, SegmentId};
+use crate::replication::names::{BlockId, Partition, SegmentId};
 use crate::replication::reader::Restored;
 use crate::replication::reads::Consistency;
 use crate::replication::replica::figures::Figures;
@@ -78,6 +78,10 @@ pub trait LocalStore: Send + 'static {
     }
     /// Called with each view that is new, before anything is released or answered that relies on it.
     fn view_changed(&mut self, view: &Arc<View>);
+    /// Blocks that have something of what is too old by rules, as far as that is known.
+    fn aged(&self) -> Arc<BTreeSet<BlockId>> {
+        Arc::default()
+    }
 }
 
 /// Makes blocks; called on a thread of its own, one block after the other.

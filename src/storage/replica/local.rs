@@ -18,7 +18,7 @@ use tracing::{error, warn};
 
 use crate::encoding::log_file::FileHeader;
 use crate::model::Matcher;
-use crate::replication::names::{Partition, SegmentId, TombstoneId};
+use crate::replication::names::{BlockId, Partition, SegmentId, TombstoneId};
 use crate::replication::reader::Restored;
 use crate::replication::segment::PartitionFrame;
 use crate::replication::segment_set::SegmentSet;
@@ -29,6 +29,7 @@ use crate::storage::local::Tombstone;
 use crate::storage::view::{EpochInView, Hidden, View};
 
 use super::Shared;
+use super::aged::Aged;
 use super::blocks::Blocks;
 use super::driver::LocalStore;
 use super::frames::Frames;
@@ -80,6 +81,8 @@ pub struct Local {
     /// Oldest first; the last one takes what is applied.
     epochs: Vec<HeldEpoch>,
     blocks: Blocks,
+    /// `None` where no rule makes anything too old before the rest, or nothing is written here.
+    aged: Option<Aged>,
     bucket: Arc<BucketView>,
     deletions: BTreeMap<TombstoneId, Deletion>,
     poison: Poison,
@@ -87,13 +90,19 @@ pub struct Local {
 
 impl Local {
     /// Enters what the local folder holds, but for what is poison.
-    pub fn start(shared: Arc<Shared>, blocks: Blocks, poison: Poison) -> std::io::Result<(Self, Restored)> {
+    pub fn start(
+        shared: Arc<Shared>,
+        blocks: Blocks,
+        aged: Option<Aged>,
+        poison: Poison,
+    ) -> std::io::Result<(Self, Restored)> {
         let quarantined = poison.quarantined();
         let mut local = Self {
             open: OpenBatch::default(),
             frozen: BTreeMap::new(),
             epochs: vec![new_epoch(FIRST_EPOCH, shared.clock.now_ms())],
             blocks,
+            aged,
             bucket: Arc::default(),
             deletions: BTreeMap::new(),
             poison,
@@ -387,9 +396,16 @@ impl LocalStore for Local {
 
     fn view_changed(&mut self, view: &Arc<BucketView>) {
         self.bucket = Arc::clone(view);
+        if let Some(aged) = &self.aged {
+            aged.follow(&view.fold);
+        }
         self.poison.forget(|| view.fold.covered());
         let news = self.compile_deletions();
         self.make_again(&news);
         self.publish();
+    }
+
+    fn aged(&self) -> Arc<BTreeSet<BlockId>> {
+        self.aged.as_ref().map_or_else(Arc::default, Aged::found)
     }
 }

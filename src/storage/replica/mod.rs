@@ -7,7 +7,8 @@
 //! - a write: `partition` splits it, `open_batch` encodes the next segment
 //! - a segment: `held` keeps it, `frames` puts its samples into an epoch, `pins` those of our own writes; where it cannot
 //!   be applied, `quarantine` says what is refused and `whole` refuses it; `poison` finds out which one kills
-//! - a block: [`build`] makes it, `blocks` shows it as a part, `pieces` what the local disk keeps of it
+//! - a block: [`build`] makes it, `blocks` shows it as a part, `pieces` what the local disk keeps of it, `aged` says
+//!   that it has something which is too old
 //! - a deletion: [`selection`] its bytes
 //! - a folder: `folder` whose it is, [`adoption`] what a store that stood alone has left in it, [`pull`] one that is
 //!   made of the bucket
@@ -15,6 +16,7 @@
 //! - at the start: [`mod@format`] whether this build may use the bucket; to be watched by: [`figures`]
 
 mod adoption;
+mod aged;
 mod blocks;
 pub mod build;
 pub mod driver;
@@ -78,6 +80,7 @@ use super::side_by_side::SideBySide;
 use super::view::View;
 
 use adoption::{Adopter, Adoption, Stage};
+use aged::Aged;
 use blocks::{BlockReading, Blocks};
 use build::HeldFrames;
 pub use driver::Notices;
@@ -254,8 +257,14 @@ impl ReplicaStore {
         let reading = BlockReading { bucket: bucket.clone(), cache, pieces, runtime: runtime.clone() };
         let poison = Poison::open(&folder);
         let times = poison.times();
-        let (local, restored) = Local::start(Arc::clone(&shared), Blocks::new(reading, ahead), poison)
-            .map_err(io("read", &folder))?;
+        let rules = &shared.options.retention_rules;
+        let start_aged =
+            || Aged::start(rules, timing.retention_slack_ms, Arc::clone(&clock), reading.clone());
+        let aged = (!is_read_only && !rules.is_empty()).then(start_aged).transpose();
+        let aged = aged.map_err(|source| StorageError::Thread { name: "onggi-aged", source })?;
+        let blocks = Blocks::new(reading, ahead);
+        let (local, restored) =
+            Local::start(Arc::clone(&shared), blocks, aged, poison).map_err(io("read", &folder))?;
         let token: Arc<str> = token.into();
         let core = replica::Options {
             name,
@@ -621,6 +630,10 @@ impl HeldFrames for Shared {
     fn payload(&self, segment: SegmentId, partition: Partition) -> Result<Option<Bytes>, String> {
         self.held.payload(segment, partition)
     }
+
+    fn retention_at(&self, now_ms: i64) -> Retention<'_> {
+        Retention { now_ms, ..self.retention() }
+    }
 }
 
 impl Builder for Builds {
@@ -633,7 +646,7 @@ impl Builder for Builds {
                 let decoded = segments.iter().map(of_segment).sum::<u64>().saturating_mul(CUT_BYTES_OF_HELD);
                 self.shared.lease_cut(gathered_bytes.saturating_add(decoded))
             }
-            Build::Merge { sources } => {
+            Build::Merge { sources, aged_at_ms: _ } => {
                 let sources: u64 = sources.iter().map(|source| source.from.len() as u64).sum();
                 self.shared.lease_merge(working_bytes(gathered_bytes).saturating_add(sources))?
             }

@@ -1,20 +1,25 @@
 //! What questions about blocks ask of the bucket.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
 use crate::chunk::Effort;
+use crate::clock::ManualClock;
 use crate::model::time::DAY_MS;
 use crate::model::{Labels, Matcher, TenantId};
 use crate::querier::{Querier, QueryGuard, SelectHints, SelectRequest};
 use crate::replication::bucket::Request;
+use crate::replication::catalogue::Fold;
 use crate::storage::block::BlockWriter;
 use crate::storage::bucket::faults::{client, plain};
 use crate::storage::head::{MetadataTable, Registry};
 use crate::storage::part::{PartOptions, PartSeries, PartWriter};
 use crate::storage::readable::Readable;
+use crate::storage::replica::aged::Aged;
 use crate::storage::replica::pieces::PieceFiles;
-use crate::storage::retention::Retention;
+use crate::storage::replica::testing::until;
+use crate::storage::retention::{Retention, RetentionRule};
 use crate::storage::select::TenantQuerier;
 use crate::storage::side_by_side::SideBySide;
 use crate::storage::view::View;
@@ -165,6 +170,35 @@ fn a_question_about_a_day_of_all_partitions_asks_once_for_each_block_and_not_aga
 
     let after_a_restart = world.querier(Some(folder.path()));
     assert_eq!(world.ask(&after_a_restart, "m0001", 0..2), (256, 256 * 48, 0));
+}
+
+#[test]
+fn old_blocks_are_found_that_have_what_rules_hide_and_nothing_of_them_is_kept() {
+    let blocks = [
+        block_of(1, FIRST_DAY_MS, 1, 4, 3_600_000),
+        block_of(2, FIRST_DAY_MS, 2, 4, 3_600_000),
+        block_of(3, FIRST_DAY_MS + DAY_MS, 2, 4, 3_600_000),
+    ];
+    let [_, hit, _] = blocks.each_ref().map(|(meta, _)| meta.id);
+    let world = World::new(blocks.to_vec());
+    let side_by_side = Arc::new(SideBySide::default());
+    let folder = tempfile::tempdir().expect("folder");
+    let files = PieceFiles::open_on(folder.path(), 1 << 30, |_| false).expect("opened");
+    let pieces = Arc::new(Pieces::new(Some(files), 32 << 20, side_by_side));
+    let (bucket, runtime) = (world.bucket.clone(), world.runtime.handle().clone());
+    let reading = BlockReading { bucket, cache: PageCache::new(64 << 20), pieces, runtime };
+    let rule =
+        RetentionRule { tenant: None, matchers: vec![Matcher::equal("__name__", "m0001")], keep_ms: DAY_MS };
+    let hour_ms = DAY_MS / 24;
+    // The first day is over for a day and an hour, the second is not.
+    let clock = ManualClock::at_ms(FIRST_DAY_MS + 2 * DAY_MS + hour_ms);
+    let aged = Aged::start(&[rule], hour_ms, clock, reading.clone()).expect("started");
+    assert!(aged.found().is_empty());
+
+    aged.follow(&Arc::new(Fold { live: world.live.clone(), ..Fold::default() }));
+
+    until("found", || *aged.found() == BTreeSet::from([hit]));
+    assert_eq!((reading.cache.figures().bytes, reading.pieces.figures().bytes), (0, 0));
 }
 
 #[test]

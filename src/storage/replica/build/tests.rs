@@ -15,6 +15,7 @@ use crate::model::time::{DAY_MS, HOUR_MS};
 use crate::model::{Exemplar, FloatSample, Matcher, stale_nan};
 use crate::storage::part::{MemoryContainer, Section, SectionSink, SectionSource};
 use crate::storage::replica::selection;
+use crate::storage::retention::RetentionRule;
 use crate::storage::tests::{NOW_MS, float, labels};
 
 const PARTITION: Partition = 5;
@@ -38,6 +39,19 @@ impl HeldFrames for Held {
     }
 }
 
+/// A store that holds nothing, and keeps everything for a week but for what rules say.
+struct Ruled(Vec<RetentionRule>);
+
+impl HeldFrames for Ruled {
+    fn payload(&self, _: SegmentId, _: Partition) -> Result<Option<Bytes>, String> {
+        Ok(None)
+    }
+
+    fn retention_at(&self, now_ms: i64) -> Retention<'_> {
+        Retention { now_ms, keep_ms: 7 * DAY_MS, rules: &self.0 }
+    }
+}
+
 fn segment(sequence: u64) -> SegmentId {
     SegmentId { log: LogId([7; 16]), sequence }
 }
@@ -55,7 +69,7 @@ fn cut_of(segments: &[Vec<Piece>]) -> Vec<NewBlock> {
 
 fn merge_of(blocks: &[NewBlock]) -> Result<Vec<NewBlock>, String> {
     let sources = blocks.iter().map(|block| whole(block.bytes.clone())).collect();
-    build(&Build::Merge { sources }, &Held::default(), GATHERED_BYTES_MAX)
+    build(&Build::Merge { sources, aged_at_ms: None }, &Held::default(), GATHERED_BYTES_MAX)
 }
 
 fn piece(name: &str, floats: &[FloatSample]) -> Piece {
@@ -139,7 +153,8 @@ fn a_block_of_which_nothing_is_left_is_not_made() {
     let blocks = cut_of(&[vec![piece("up", &[float(NOW_MS, 5.0)]), piece("down", &[float(NOW_MS, 5.0)])]]);
     let merge = |deletions| {
         let sources = vec![Filtered { from: blocks[0].bytes.clone(), deletions }];
-        build(&Build::Merge { sources }, &Held::default(), GATHERED_BYTES_MAX).expect("merged")
+        build(&Build::Merge { sources, aged_at_ms: None }, &Held::default(), GATHERED_BYTES_MAX)
+            .expect("merged")
     };
     let (up, down) = (deletion(1, "up", TimeRange::ALL), deletion(2, "down", TimeRange::ALL));
 
@@ -147,6 +162,33 @@ fn a_block_of_which_nothing_is_left_is_not_made() {
 
     assert_eq!(bits(&of_blocks(&left)), bits(&Model::of(&[piece("down", &[float(NOW_MS, 5.0)])])));
     assert!(merge(vec![up, down]).is_empty());
+}
+
+#[test]
+fn a_merge_leaves_out_what_is_too_old_at_its_time_and_a_second_one_finds_nothing_more() {
+    let old = [float(NOW_MS, 1.0), float(NOW_MS + 1, 2.0)];
+    let blocks = cut_of(&[vec![piece("debug", &old), piece("up", &old)]]);
+    let matchers = vec![Matcher::equal("__name__", "debug")];
+    let held = Ruled(vec![RetentionRule { tenant: None, matchers, keep_ms: DAY_MS }]);
+    let merge = |blocks: &[NewBlock], aged_at_ms: Option<i64>| {
+        let sources = blocks.iter().map(|block| whole(block.bytes.clone())).collect();
+        build(&Build::Merge { sources, aged_at_ms }, &held, GATHERED_BYTES_MAX).expect("merged")
+    };
+    let check = |aged_at_ms: Option<i64>, want: &[Piece]| {
+        let merged = merge(&blocks, aged_at_ms);
+        assert_eq!(bits(&of_blocks(&merged)), bits(&Model::of(want)), "{aged_at_ms:?}");
+        let again = merge(&merged, aged_at_ms);
+        let contents =
+            |blocks: &[NewBlock]| blocks.iter().map(|block| block.bytes.clone()).collect::<Vec<_>>();
+        assert_eq!(contents(&again), contents(&merged), "{aged_at_ms:?}");
+    };
+
+    let (up, debug) = (piece("up", &old), piece("debug", &old));
+    check(None, &[debug.clone(), up.clone()]);
+    check(Some(NOW_MS + DAY_MS), &[debug, up.clone()]);
+    check(Some(NOW_MS + 1 + DAY_MS), &[piece("debug", &old[1..]), up.clone()]);
+    check(Some(NOW_MS + 2 + DAY_MS), &[up]);
+    check(Some(NOW_MS + 8 * DAY_MS), &[]);
 }
 
 #[test]

@@ -145,6 +145,7 @@ impl<S: LocalStore> Thread<S> {
             if self.failed.is_some() {
                 return Turn::Failed;
             }
+            self.core.note_aged(self.store.aged());
             self.asks.launch(|fetches| self.store.has_room(fetches));
             if let Some(namesake) = self.core.namesake() {
                 self.complaints.namesake(boot_ms(), namesake);

@@ -200,7 +200,7 @@ impl Scene {
             let from = self.get(&ObjectName::Block(*block)).await;
             sources.push(Filtered { from, deletions: Vec::new() });
         }
-        let built = build(&Build::Merge { sources }, &*self, 1 << 20).expect("whole");
+        let built = build(&Build::Merge { sources, aged_at_ms: None }, &*self, 1 << 20).expect("whole");
         let outputs = self.publish(partition, built).await;
         self.record(&Record::Replace { partition, sources: live, outputs }).await;
     }

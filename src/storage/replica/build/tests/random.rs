@@ -154,7 +154,8 @@ fn live(seed: u64) {
             want.add(erased(of_blocks(std::slice::from_ref(&block)), &deletions));
             sources.push(Filtered { from: block.bytes, deletions });
         }
-        let made = build(&Build::Merge { sources }, &Held::default(), gathered_bytes_max).expect("merged");
+        let made = build(&Build::Merge { sources, aged_at_ms: None }, &Held::default(), gathered_bytes_max)
+            .expect("merged");
         check(&made, &want, "a merge");
         blocks.extend(made);
     }

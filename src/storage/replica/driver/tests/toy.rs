@@ -188,7 +188,7 @@ impl Builder for ToyBuilder {
                     join(&mut samples, without(held, &selections(deletions)));
                 }
             }
-            Build::Merge { sources } => {
+            Build::Merge { sources, aged_at_ms: _ } => {
                 for Filtered { from, deletions } in sources {
                     join(&mut samples, without(&of_bytes(from), &selections(deletions)));
                 }
