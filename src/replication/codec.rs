@@ -45,6 +45,7 @@ pub enum Kind {
     Checkpoint = 3,
     Intent = 4,
     Bound = 5,
+    Families = 6,
 }
 
 /// Writes the envelope around `body`.

@@ -65,6 +65,8 @@ pub enum ObjectName {
     Bound(TombstoneId),
     /// The heartbeat of the replica with this name.
     Node(String),
+    /// What is known of metric families.
+    Families(u128),
     /// What is in the bucket, and who may read it.
     Format,
 }
@@ -74,6 +76,7 @@ pub const BLOCKS: &str = "blk/";
 pub const RECORDS: &str = "cat/";
 pub const TOMBSTONES: &str = "tomb/";
 pub const NODES: &str = "node/";
+pub const FAMILIES: &str = "meta/";
 pub const FORMAT: &str = "FORMAT";
 
 impl fmt::Display for ObjectName {
@@ -93,6 +96,7 @@ impl fmt::Display for ObjectName {
             Self::Intent(TombstoneId(id)) => write!(f, "{TOMBSTONES}{id:032x}.intent"),
             Self::Bound(TombstoneId(id)) => write!(f, "{TOMBSTONES}{id:032x}.bound"),
             Self::Node(name) => write!(f, "{NODES}{name}.json"),
+            Self::Families(id) => write!(f, "{FAMILIES}{id:032x}.fam"),
             Self::Format => f.write_str(FORMAT),
         }
     }
@@ -141,6 +145,7 @@ impl ObjectName {
                     _ => return None,
                 }
             }
+            "meta" => Self::Families(hex(rest.strip_suffix(".fam")?)?),
             "node" => Self::Node(rest.strip_suffix(".json").filter(|name| is_node_name(name))?.to_owned()),
             _ => return None,
         };
@@ -192,6 +197,7 @@ mod tests {
         check(ObjectName::Intent(TombstoneId(2)), "tomb/00000000000000000000000000000002.intent");
         check(ObjectName::Bound(TombstoneId(2)), "tomb/00000000000000000000000000000002.bound");
         check(ObjectName::Node("a-1.b".to_owned()), "node/a-1.b.json");
+        check(ObjectName::Families(3), "meta/00000000000000000000000000000003.fam");
         check(ObjectName::Format, "FORMAT");
 
         for foreign in [

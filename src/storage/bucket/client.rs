@@ -225,14 +225,15 @@ impl BucketClient {
     }
 }
 
-/// When the making of an object began, where its name tells that of a fact, a deletion or a log.
+/// When the making of an object began, where its name tells that.
 fn began_ms(key: &str) -> Option<i64> {
     match ObjectName::parse(key)? {
         ObjectName::Record(
             RecordId::Cut { id, .. } | RecordId::Replace { id, .. } | RecordId::Checkpoint { id },
         )
         | ObjectName::Intent(TombstoneId(id))
-        | ObjectName::Bound(TombstoneId(id)) => Some(FreshIds::time_ms(id)),
+        | ObjectName::Bound(TombstoneId(id))
+        | ObjectName::Families(id) => Some(FreshIds::time_ms(id)),
         ObjectName::Segment(segment) => Some(FreshIds::log_time_ms(segment.log)),
         _ => None,
     }

@@ -88,6 +88,15 @@ impl MetadataTable {
         self.inner.lock().dirty.extend(keys);
     }
 
+    /// All that is known, of all tenants.
+    pub fn all(&self) -> Vec<(TenantId, Described)> {
+        let inner = self.inner.lock();
+        let of_tenants = inner.tenants.iter();
+        let described =
+            of_tenants.flat_map(|(tenant, families)| families.values().map(move |one| (tenant, one)));
+        described.map(|(tenant, one)| (tenant.clone(), one.clone())).collect()
+    }
+
     /// A tenant's metadata, sorted by metric.
     pub fn of_tenant(&self, tenant: &TenantId, metric: Option<&str>) -> Vec<Metadata> {
         let inner = self.inner.lock();

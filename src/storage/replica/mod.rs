@@ -7,9 +7,10 @@
 //! - a write: `partition` splits it, `open_batch` encodes the next segment
 //! - a segment: `held` keeps it, `frames` puts its samples into an epoch, `pins` those of our own writes; where it cannot
 //!   be applied, `quarantine` says what is refused and `whole` refuses it; `poison` finds out which one kills
-//! - a block: [`build`] makes it, `blocks` shows it as a part, `pieces` what the local disk keeps of it, `aged` says
-//!   that it has something which is too old
+//! - a block: [`build`] makes it, `blocks` shows it as a part, `pieces` what the local disk keeps of it, `aged` that it
+//!   has something which is too old
 //! - a deletion: [`selection`] its bytes
+//! - metadata of metrics: `families` keeps it in the bucket
 //! - a folder: `folder` whose it is, [`adoption`] what a store that stood alone has left in it, [`pull`] one that is
 //!   made of the bucket
 //! - together: [`driver`] the core's thread, `local` what it does here; this file what others ask
@@ -20,6 +21,7 @@ mod aged;
 mod blocks;
 pub mod build;
 pub mod driver;
+mod families;
 pub mod figures;
 mod folder;
 pub mod format;
@@ -48,7 +50,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
 use crate::memory::{MemoryBudget, MemoryLease};
@@ -85,6 +87,7 @@ use blocks::{BlockReading, Blocks};
 use build::HeldFrames;
 pub use driver::Notices;
 use driver::{Builder, Driver, Setup};
+use families::Families;
 use figures::{ReplicaFigures, Staleness};
 use folder::Folder;
 use held::Held;
@@ -124,7 +127,7 @@ pub struct ReplicaOptions {
 /// What the core's thread, builders and questions share.
 struct Shared {
     registry: Registry,
-    metadata: MetadataTable,
+    metadata: Arc<MetadataTable>,
     view: ArcSwap<View>,
     held: Held,
     clock: Arc<dyn Clock>,
@@ -159,6 +162,8 @@ pub struct ReplicaStore {
     metadata_fresh_ms: i64,
     /// Of a store that stood alone in the folder.
     adoption: Option<Arc<Adoption>>,
+    /// Keeps metadata in the bucket while this lives.
+    _families: Arc<DropGuard>,
     /// Nobody else has it while this lives.
     _folder: Arc<Folder>,
     /// Nothing is written to the bucket.
@@ -179,6 +184,10 @@ pub const CHECKPOINT_RECORDS_MIN: usize = 256;
 const MERGE_BYTES_OF_GATHERED: u64 = 2;
 /// What is held as bytes takes so many times as much while it is cut, series and samples, at most.
 const CUT_BYTES_OF_HELD: u64 = 2;
+/// Metadata of metrics is in the bucket by itself after the second and half as much, at the latest: before a segment
+/// goes that told it.
+const FAMILIES_EVERY_MS_MIN: u64 = 1_000;
+const FAMILIES_EVERY_MS_MAX: u64 = 300_000;
 /// This part of the head's limit is for what other replicas have acknowledged: writes here are refused before.
 const LEFT_TO_OTHERS_SHARE: u64 = 8;
 /// So long a merge waits for memory,
@@ -225,7 +234,7 @@ impl ReplicaStore {
         let ahead = ahead.map_err(|source| StorageError::Thread { name: "onggi-ahead", source })?;
         let shared = Arc::new(Shared {
             registry: Registry::new(),
-            metadata: MetadataTable::default(),
+            metadata: Arc::default(),
             view: ArcSwap::default(),
             held,
             clock: Arc::clone(&clock),
@@ -300,10 +309,15 @@ impl ReplicaStore {
             on_hint: tell_peers,
         };
         let driver = Driver::start(setup)?;
+        let scripts = Scripts { bucket: bucket.clone(), clock };
+        let table = Arc::clone(&shared.metadata);
+        let every_ms = cut_age_ms.clamp(FAMILIES_EVERY_MS_MIN, FAMILIES_EVERY_MS_MAX);
+        let families = Families::new(table, scripts.clone(), driver::fresh_ids(), retention_ms, every_ms);
+        let families = families.start(&runtime);
         let adopter = has_store.then(|| Adopter {
             folder: Arc::clone(&own),
             options: shared.options.clone(),
-            scripts: Scripts { bucket: bucket.clone(), clock },
+            scripts,
             timing,
             runtime: runtime.clone(),
             stop: CancellationToken::new(),
@@ -321,6 +335,7 @@ impl ReplicaStore {
             series_limit: Arc::default(),
             metadata_fresh_ms: i64::try_from(cut_age_ms / 2).unwrap_or(i64::MAX),
             adoption: adoption.map(Arc::new),
+            _families: Arc::new(families),
             _folder: own,
             is_read_only,
             is_past,
@@ -330,7 +345,8 @@ impl ReplicaStore {
     /// Stores a batch; durable in the bucket and visible here when it returns.
     pub async fn append(&self, mut batch: SeriesBatch) -> Result<Appended, AppendError> {
         self.admit()?;
-        // Blocks have no metadata: what is held must always have all that senders still tell.
+        // Blocks have no metadata: what is held must always have all that senders still tell, until it is in the bucket
+        // by itself.
         let stale_ms = self.shared.clock.now_ms().saturating_sub(self.metadata_fresh_ms);
         self.shared.metadata.retain_news(&mut batch, stale_ms);
         let mut refused = Refusals::default();

@@ -4,7 +4,7 @@
 //! - [`adoption`]: a folder that stood alone joins, and one is made of the bucket
 //! - [`outage`]: the bucket is away
 //! - [`ha_pairs`]: senders of the same that reach different replicas
-//! - [`keeping`]: how long the bucket keeps what
+//! - [`keeping`]: how long the bucket keeps what: rules of retention, metadata
 //! - [`failures`]: zombies, twins, damaged and removed objects
 //! - [`loops`]: what each says of itself and of the others; whose bucket it does not touch
 //! - [`disturbances`]: killed, paused, ended and wiped at random, the store away, under load; a rolling restart, and

@@ -6,6 +6,7 @@
 //! ```text
 //! LIST wal/, then the catalogue ──► segments that are not in blocks ──► late parts, metadata
 //!                              └──► live blocks, day by day ──────────► a part of each day
+//! meta/ ───────────────────────────────────────────────────────────────► metadata
 //! ```
 //! Segments come first: one that is in blocks by now, and gone, is met again in a catalogue that is read later,
 //! of which all days are still to be read. A block that is gone was replaced, and its day is read anew. The folder is
@@ -47,6 +48,7 @@ use crate::storage::retention::Retention;
 use crate::storage::view::{Hidden, Part};
 use crate::storage::window::Window;
 
+use super::families;
 use super::local::Deletion;
 use look::Look;
 use parts::Parts;
@@ -120,6 +122,9 @@ impl Pull {
         let look = self.look_and_pull_segments(&mut parts, &metadata, &mut pulled, progress)?;
         self.pull_blocks(look.view, directory.pulling().as_path(), &mut parts, &mut pulled, progress)?;
 
+        for (tenant, described) in self.runtime.block_on(families::told(&self.scripts))? {
+            metadata.apply(&tenant, &[described.metadata], described.received_ms);
+        }
         let metadata = metadata.take_dirty();
         pulled.metadata = metadata.len() as u64;
         let batch = CatalogueBatch { metadata, ..CatalogueBatch::default() };
