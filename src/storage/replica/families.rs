@@ -114,7 +114,8 @@ impl Families {
         if self.scripts.bucket.is_read_only() { Ok(()) } else { self.write_news().await }
     }
 
-    /// Learns what objects say that were not read yet.
+    /// Learns what objects say that were not read yet. Where one was deleted meanwhile, the rest is for the next look:
+    /// another one, which was not listed yet, says the same.
     async fn read(&mut self) -> Result<(), JobError> {
         let listed = listed(&self.scripts).await?;
         self.said.retain(|id, _| listed.contains(id));
@@ -183,18 +184,14 @@ impl Families {
     }
 }
 
-/// What all objects of the bucket say, as far as this build reads them.
+/// What all objects of the bucket say, as far as this build reads them. Not found is one that was deleted meanwhile:
+/// another one, which was not listed yet, says the same.
 pub async fn told(scripts: &Scripts) -> Result<Vec<Told>, JobError> {
     let mut all = Vec::new();
     for id in listed(scripts).await?.into_iter().rev().take(READ_MAX) {
-        match get(scripts, id).await {
-            Ok(bytes) => match decode(&bytes) {
-                Ok(told) => all.extend(told),
-                Err(why) => warn!(object = %ObjectName::Families(id), why, "metric families cannot be read"),
-            },
-            // Another one says the same by now; what that adds was told after this was begun.
-            Err(JobError::Bucket { source: BucketError::NotFound, .. }) => {}
-            Err(error) => return Err(error),
+        match decode(&get(scripts, id).await?) {
+            Ok(told) => all.extend(told),
+            Err(why) => warn!(object = %ObjectName::Families(id), why, "metric families cannot be read"),
         }
     }
     Ok(all)
@@ -207,7 +204,6 @@ async fn listed(scripts: &Scripts) -> Result<BTreeSet<u128>, JobError> {
     Ok(names_of(&entries).filter_map(id).collect())
 }
 
-/// An error, too, where it was deleted meanwhile: what replaced it is not listed yet.
 async fn get(scripts: &Scripts, id: u128) -> Result<Bytes, JobError> {
     let name = ObjectName::Families(id);
     let object = scripts.get_each(vec![name.clone()]).await.pop();

@@ -61,8 +61,8 @@ async fn listed_and_read(desk: Desk) -> Result<(Vec<(SegmentId, u64)>, View), Jo
     Ok((listed, refresh(desk, Arc::default(), PARTITIONS, Rules::default()).await?))
 }
 
-/// A record may be collected between its listing and its reading.
-async fn again_and_again<T>(read: impl AsyncFn() -> Result<T, JobError>) -> Result<T, JobError> {
+/// An object may be collected between its listing and its reading.
+pub async fn again_and_again<T>(read: impl AsyncFn() -> Result<T, JobError>) -> Result<T, JobError> {
     for failures in 1.. {
         match read().await {
             Err(JobError::Bucket { source: BucketError::NotFound, .. }) if failures < ATTEMPTS_MAX => {

@@ -48,7 +48,7 @@ use crate::storage::retention::Retention;
 use crate::storage::view::{Hidden, Part};
 use crate::storage::window::Window;
 
-use super::families;
+use super::families::{self, Told};
 use super::local::Deletion;
 use look::Look;
 use parts::Parts;
@@ -122,7 +122,7 @@ impl Pull {
         let look = self.look_and_pull_segments(&mut parts, &metadata, &mut pulled, progress)?;
         self.pull_blocks(look.view, directory.pulling().as_path(), &mut parts, &mut pulled, progress)?;
 
-        for (tenant, described) in self.runtime.block_on(families::told(&self.scripts))? {
+        for (tenant, described) in self.families()? {
             metadata.apply(&tenant, &[described.metadata], described.received_ms);
         }
         let metadata = metadata.take_dirty();
@@ -134,6 +134,12 @@ impl Pull {
         directory::end_pull(&directory)?;
         info!(?pulled, path = %self.path.display(), "pulled");
         Ok(pulled)
+    }
+
+    /// What is known of metric families beside the segments.
+    fn families(&self) -> Result<Vec<Told>, PullError> {
+        let read = async || families::told(&self.scripts).await;
+        Ok(self.runtime.block_on(look::again_and_again(read))?)
     }
 
     /// Looks at the bucket, and brings in the segments that are not in blocks then.
