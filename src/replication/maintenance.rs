@@ -163,16 +163,17 @@ impl Facts<'_> {
     }
 
     fn merge(&self, partition: Partition) -> Option<MergePlan> {
-        let live = || self.view.fold.live.values().filter(move |block| block.id.partition == partition);
-        let due = due_merges(self.view, live(), self.limits).next();
-        let sources = due.map(|(_, sources)| sources).or_else(|| self.aged_of(live()))?;
+        let live = self.view.fold.live.values().filter(|block| block.id.partition == partition);
+        let due = due_merges(self.view, live, self.limits).next();
+        let sources = due.map(|(_, sources)| sources).or_else(|| self.aged_of(partition))?;
         Some(MergePlan { partition, sources, aged_at_ms: self.aged_at_ms() })
     }
 
     /// The aged blocks of one window, if this replica's clock may say what is too old.
-    fn aged_of<'b>(&self, live: impl Iterator<Item = &'b BlockMeta>) -> Option<Vec<BlockMeta>> {
+    fn aged_of(&self, partition: Partition) -> Option<Vec<BlockMeta>> {
         self.aged_at_ms()?;
-        let mut aged: Vec<&BlockMeta> = live.filter(|block| self.aged.contains(&block.id)).collect();
+        let live = |id: &BlockId| self.view.fold.live.get(id).filter(|_| id.partition == partition);
+        let mut aged: Vec<&BlockMeta> = self.aged.iter().filter_map(live).collect();
         let window_ms = aged.first()?.id.window_ms;
         aged.retain(|block| block.id.window_ms == window_ms);
         self.limits.merge_of(aged, |_| false)

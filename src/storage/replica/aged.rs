@@ -26,8 +26,8 @@ use crate::storage::retention::RetentionRule;
 
 use super::blocks::{BlockReading, open_in_passing};
 
-/// Between two blocks: a year of them takes half a day, and the requests are few beside those of a replica that idles.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Between two blocks: a year of them takes a day and a third after a start, at a thousand requests an hour or two.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Where there is nothing to look at, blocks grow old meanwhile.
 const IDLE: Duration = Duration::from_secs(60);
 /// A block that could not be read is left alone for so long.
