@@ -43,6 +43,8 @@ pub struct BlockCounts {
     pub due_merge: usize,
     /// live, and beyond retention,
     pub expired: usize,
+    /// live, with something that is too old by rules, as far as this replica looked,
+    pub aged: usize,
     /// replaced, and not forgotten yet,
     pub dead: usize,
     /// in the bucket and named by no record, as far as this replica looked.
@@ -107,6 +109,7 @@ impl Replica {
             live: view.fold.live.len(),
             due_merge: self.observations.blocks_due(),
             expired: view.fold.live.values().filter(|block| is_expired(block.max_ms)).count(),
+            aged: self.aged.iter().filter(|block| view.fold.live.contains_key(block)).count(),
             dead: view.fold.dead.len(),
             nameless: self.observations.nameless(),
         }

@@ -196,14 +196,14 @@ fn of_segments(figures: &ReplicaFigures) -> Vec<MetricFamily> {
 /// The catalogue, as it was read last.
 fn of_blocks(figures: &ReplicaFigures) -> Vec<MetricFamily> {
     let blocks = &figures.status.figures.blocks;
-    let kinds = each("kind", &["merge", "retention", "dead", "nameless"]);
-    let waiting = [blocks.due_merge, blocks.expired, blocks.dead, blocks.nameless];
+    let kinds = each("kind", &["merge", "retention", "rules", "dead", "nameless"]);
+    let waiting = [blocks.due_merge, blocks.expired, blocks.aged, blocks.dead, blocks.nameless];
     vec![
         gauge("onggi_replica_live_blocks", "Blocks that answers are made of.", blocks.live as f64),
         gauges(
             "onggi_replica_blocks_waiting",
-            "Blocks that wait to be merged, to be dropped by age, to be forgotten after they were replaced, to be \
-             deleted because no record names them.",
+            "Blocks that wait to be merged, to be dropped by age, to be written again without what rules of retention \
+             hide, to be forgotten after they were replaced, to be deleted because no record names them.",
             kinds.iter().map(|label| &label[..]).zip(waiting.map(|blocks| blocks as f64)),
         ),
         gauge(
