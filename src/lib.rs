@@ -147,7 +147,8 @@
 //! deleted at any time: RocksDB is not part of a replica, so that all of them share the work of merging
 //! and none has to do it again. Between questions and the bucket stand pages in memory and pieces on disk, both bounded;
 //! once a question had to wait for the bucket, its parts are read side by side. What a replica wrote itself enters its
-//! head as it came, under pinned ids; what others wrote is fetched while there is room for it.
+//! head as it came, under pinned ids; what others wrote is fetched while there is room for it. Metadata of metrics has
+//! objects of its own, since blocks have none.
 //!
 //! A folder of a store that stood alone is adopted: cut into blocks beside writes; a pull is the way back.
 //! `storage::survey` looks at a bucket from outside. `FORMAT` says who may use a bucket, and heartbeats say which format

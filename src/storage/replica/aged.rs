@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn what_is_not_live_any_more_is_forgotten() {
         let mut answers = Answers::default();
-        for (block, _) in fold([1, 2]).live {
+        for block in fold([1, 2]).live.into_keys() {
             answers.known.insert(block, Answer { rules: 1, is_found: true });
             answers.failed.insert(block, Instant::now());
         }
