@@ -42,6 +42,8 @@ pub struct Entry {
     pub bytes: u64,
     /// When it was written, by the bucket's clock.
     pub modified_ms: i64,
+    /// Of a heartbeat: what tells this content from any other, where the store says so. Nothing else is written again.
+    pub tag: Option<String>,
 }
 
 /// Part of a listing, in the order of keys.
@@ -60,6 +62,10 @@ pub trait Bucket {
     fn get_range(&mut self, key: &str, range: Range<u64>) -> Result<Ranged, BucketError>;
     /// Keys that begin with `prefix` and come after `after`, at most [`PAGE_KEYS_MAX`].
     fn list(&mut self, prefix: &str, after: Option<&str>) -> Result<Page, BucketError>;
+    /// What tells these bytes of a heartbeat from any others, if it says so in answers to puts and in listings.
+    fn tag_of(&self, _bytes: &Bytes) -> Option<String> {
+        None
+    }
     /// Removes the object; fine where there is none.
     fn delete(&mut self, key: &str) -> Result<(), BucketError>;
 }
@@ -91,6 +97,8 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Done,
+    /// A heartbeat was written, and a listing shows it with this.
+    Tagged(Option<String>),
     Object(Bytes),
     Size(u64),
     Page(Page),
@@ -99,6 +107,9 @@ pub enum Answer {
 /// Performs a request.
 pub fn perform(bucket: &mut impl Bucket, request: &Request) -> Result<Answer, BucketError> {
     match request {
+        Request::Put { name: name @ ObjectName::Node(_), bytes } => {
+            bucket.put(&name.to_string(), bytes).map(|()| Answer::Tagged(bucket.tag_of(bytes)))
+        }
         Request::Put { name, bytes } => bucket.put(&name.to_string(), bytes).map(|()| Answer::Done),
         Request::Get { name } => bucket.get(&name.to_string()).map(Answer::Object),
         Request::Size { name } => {

@@ -115,6 +115,16 @@ impl Desk {
         self.bucket(request).await.map(|_| ()).map_err(|source| failed(name, source))
     }
 
+    /// Writes an object that is written again and again; answers what tells this content from any other in a listing,
+    /// where the store says so.
+    pub async fn put_tagged(&self, name: &ObjectName, bytes: &Bytes) -> Result<Option<String>, JobError> {
+        let request = Request::Put { name: name.clone(), bytes: bytes.clone() };
+        match self.bucket(request).await.map_err(|source| failed(name, source))? {
+            Answer::Tagged(tag) => Ok(tag),
+            _ => Ok(None),
+        }
+    }
+
     /// Writes, again and again while the outcome is unknown, until `deadline_ms`.
     pub async fn put_until(
         &self,
@@ -293,7 +303,7 @@ mod tests {
     }
 
     fn page(keys: &[&str], more: bool) -> Reply {
-        let entry = |key: &&str| Entry { key: (*key).to_owned(), bytes: 0, modified_ms: 0 };
+        let entry = |key: &&str| Entry { key: (*key).to_owned(), bytes: 0, modified_ms: 0, tag: None };
         Reply::Bucket(Ok(Answer::Page(Page { entries: keys.iter().map(entry).collect(), more })))
     }
 

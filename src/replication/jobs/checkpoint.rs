@@ -133,7 +133,8 @@ mod tests {
             let answer = match ask {
                 Ask::Bucket(Request::List { .. }) => {
                     let key = ObjectName::Record(before).to_string();
-                    Answer::Page(Page { entries: vec![Entry { key, bytes: 1, modified_ms: 0 }], more: false })
+                    let entry = Entry { key, bytes: 1, modified_ms: 0, tag: None };
+                    Answer::Page(Page { entries: vec![entry], more: false })
                 }
                 Ask::Bucket(Request::Size { .. }) => {
                     let reply = Some((ticket, Reply::Bucket(Err(BucketError::NotFound))));

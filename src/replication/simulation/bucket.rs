@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::replication::bucket::{Bucket, BucketError, Entry, Page, Ranged};
+use crate::replication::names::NODES;
 
 use super::dice::Dice;
 
@@ -54,9 +56,15 @@ impl Bucket for MemoryBucket {
             key: key.clone(),
             bytes: bytes.len() as u64,
             modified_ms: self.epoch_ms + *modified as i64,
+            tag: if prefix == NODES { self.tag_of(bytes) } else { None },
         };
         let entries = keys.by_ref().take(PAGE_KEYS).map(entry).collect();
         Ok(Page { entries, more: keys.next().is_some() })
+    }
+
+    /// Of its content, as S3's.
+    fn tag_of(&self, bytes: &Bytes) -> Option<String> {
+        Some(format!("{:016x}", xxh3_64(bytes)))
     }
 
     fn delete(&mut self, key: &str) -> Result<(), BucketError> {
@@ -117,6 +125,10 @@ impl Bucket for FaultyBucket<'_> {
             page.more &= !page.entries.is_empty();
         }
         Ok(page)
+    }
+
+    fn tag_of(&self, bytes: &Bytes) -> Option<String> {
+        self.inner.tag_of(bytes)
     }
 
     fn delete(&mut self, key: &str) -> Result<(), BucketError> {

@@ -269,7 +269,7 @@ impl World {
     fn happen(&mut self, whose: Whose, what: What) -> Result<(), String> {
         match what {
             What::Reach { ticket, request, answers } => self.reach(whose, ticket, &request, answers),
-            What::Land(request) => self.land(&request),
+            What::Land(request) => self.land(&request).map(|_| ()),
             What::Start => {
                 if self.nodes[whose.node].core.is_none() {
                     return self.start(whose.node);

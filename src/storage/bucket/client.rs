@@ -113,6 +113,13 @@ impl BucketClient {
             Request::Put { name, .. } | Request::Delete { name } if self.is_read_only() => {
                 Err(BucketError::Refused(format!("{name}: this process only reads")))
             }
+            Request::Put { name: name @ ObjectName::Node(_), bytes } => {
+                let (lane, key, sent) = (self.lane(&name), name.to_string(), bytes.len() as u64);
+                let put = lane.store.put_tagged(&key, bytes);
+                let tag = self.answer(Operation::Put, &key, lane.deadline, put).await?;
+                self.0.counters.sent(sent);
+                Ok(Answer::Tagged(tag))
+            }
             Request::Put { name, bytes } => {
                 let (lane, key, sent) = (self.lane(&name), name.to_string(), bytes.len() as u64);
                 let put = lane.store.put(&key, bytes);

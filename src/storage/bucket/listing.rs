@@ -12,6 +12,7 @@ use object_store::path::Path;
 
 use super::store::{Objects, judge};
 use crate::replication::bucket::{BucketError, Entry, PAGE_KEYS_MAX, Page};
+use crate::replication::names::NODES;
 
 /// A store may answer pages without a key, as long as more follow; not for ever.
 const EMPTY_PAGES_MAX: usize = 32;
@@ -99,7 +100,13 @@ pub async fn by_folders(objects: &Objects, prefix: &str, after: Option<&str>) ->
 
 fn entry(object: ObjectMeta, root: &str) -> Result<Entry, BucketError> {
     let key = key_of(&object.location, root)?.to_owned();
-    Ok(Entry { key, bytes: object.size, modified_ms: object.last_modified.timestamp_millis() })
+    let tag = if key.starts_with(NODES) { object.e_tag.as_deref().map(tag_of) } else { None };
+    Ok(Entry { key, bytes: object.size, modified_ms: object.last_modified.timestamp_millis(), tag })
+}
+
+/// An entity tag as the core compares it: stores put it in quotes in a header, and not all of them in a listing.
+pub fn tag_of(e_tag: &str) -> String {
+    e_tag.trim_matches('"').to_owned()
 }
 
 fn key_of<'a>(path: &'a Path, root: &str) -> Result<&'a str, BucketError> {
@@ -112,7 +119,7 @@ mod tests {
     use super::*;
 
     fn page(keys: &[&str]) -> Page {
-        let entry = |key: &&str| Entry { key: (*key).to_owned(), bytes: 1, modified_ms: 0 };
+        let entry = |key: &&str| Entry { key: (*key).to_owned(), bytes: 1, modified_ms: 0, tag: None };
         Page { entries: keys.iter().map(entry).collect(), more: false }
     }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use object_store::list::PaginatedListStore;
 use object_store::path::Path;
 use object_store::{
-    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult,
 };
 
 use super::listing;
@@ -34,6 +34,10 @@ pub enum Wanted {
 /// A store of objects under keys, which are relative to the prefix of the bucket's URL.
 pub trait Store: Send + Sync + 'static {
     fn put<'a>(&'a self, key: &'a str, bytes: Bytes) -> Answering<'a, ()>;
+    /// As [`Self::put`]; answers the tag with which a listing shows these bytes, where the store has such.
+    fn put_tagged<'a>(&'a self, key: &'a str, bytes: Bytes) -> Answering<'a, Option<String>> {
+        Box::pin(async move { self.put(key, bytes).await.map(|()| None) })
+    }
     /// Writes only where nothing is; says whether it was written. For the probe alone.
     fn create<'a>(&'a self, key: &'a str, bytes: Bytes) -> Answering<'a, bool>;
     /// Refused where what is wanted is more than `bytes_max`, before it is read.
@@ -73,22 +77,31 @@ impl Objects {
         Path::parse(path).map_err(|error| BucketError::Refused(brief(error.to_string())))
     }
 
-    async fn put_with(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<(), Error> {
+    async fn put_with(&self, key: &str, bytes: Bytes, mode: PutMode) -> Result<PutResult, Error> {
         let path = Path::parse(format!("{}{key}", self.root))?;
         let options = PutOptions { mode, ..PutOptions::default() };
-        self.store.put_opts(&path, PutPayload::from_bytes(bytes), options).await.map(|_| ())
+        self.store.put_opts(&path, PutPayload::from_bytes(bytes), options).await
     }
 }
 
 impl Store for Objects {
     fn put<'a>(&'a self, key: &'a str, bytes: Bytes) -> Answering<'a, ()> {
-        Box::pin(async move { self.put_with(key, bytes, PutMode::Overwrite).await.map_err(judge) })
+        Box::pin(
+            async move { self.put_with(key, bytes, PutMode::Overwrite).await.map(|_| ()).map_err(judge) },
+        )
+    }
+
+    fn put_tagged<'a>(&'a self, key: &'a str, bytes: Bytes) -> Answering<'a, Option<String>> {
+        Box::pin(async move {
+            let put = self.put_with(key, bytes, PutMode::Overwrite).await.map_err(judge)?;
+            Ok(put.e_tag.as_deref().map(listing::tag_of))
+        })
     }
 
     fn create<'a>(&'a self, key: &'a str, bytes: Bytes) -> Answering<'a, bool> {
         Box::pin(async move {
             match self.put_with(key, bytes, PutMode::Create).await {
-                Ok(()) => Ok(true),
+                Ok(_) => Ok(true),
                 Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
                 Err(error) => Err(judge(error)),
             }

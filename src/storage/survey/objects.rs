@@ -105,7 +105,7 @@ impl Survey {
     }
 
     async fn list(&mut self, desk: &Desk, prefix: &'static str) -> Result<(), JobError> {
-        for Entry { key, bytes, modified_ms } in desk.list(prefix).await.map_err(|(_, error)| error)? {
+        for Entry { key, bytes, modified_ms, .. } in desk.list(prefix).await.map_err(|(_, error)| error)? {
             let listed = Listed { bytes, modified_ms };
             match ObjectName::parse(&key) {
                 Some(ObjectName::Segment(id)) => {

@@ -80,10 +80,7 @@ impl World {
         answers: bool,
     ) -> Result<(), String> {
         let answer = match request {
-            Request::Put { .. } | Request::Delete { .. } => {
-                self.land(request)?;
-                Ok(Answer::Done)
-            }
+            Request::Put { .. } | Request::Delete { .. } => Ok(self.land(request)?),
             _ => {
                 let lag_ms = if self.scenario.list_lags && !self.healed() { LIST_LAG_MS } else { 0 };
                 let mut faulty = FaultyBucket {
@@ -104,12 +101,12 @@ impl World {
     }
 
     /// A write takes effect.
-    pub(super) fn land(&mut self, request: &Request) -> Result<(), String> {
+    pub(super) fn land(&mut self, request: &Request) -> Result<Answer, String> {
         match request {
             Request::Put { name: ObjectName::Block(_), .. }
                 if self.scenario.loses_blocks && !self.healed() && self.dice.permille(100) =>
             {
-                return Ok(());
+                return Ok(Answer::Done);
             }
             Request::Put { name: ObjectName::Bound(id), bytes } => {
                 let tombstone = Tombstone::parse(bytes).map_err(|error| error.to_string())?;
@@ -118,7 +115,7 @@ impl World {
             Request::Delete { name } => self.check_delete(name)?,
             _ => {}
         }
-        perform(&mut self.bucket, request).map(|_| ()).map_err(|error| error.to_string())
+        perform(&mut self.bucket, request).map_err(|error| error.to_string())
     }
 
     /// What somebody may still need is not deleted: a block that a replica reads by a fresh view.
