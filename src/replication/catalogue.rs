@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::names::{BlockId, Partition, RecordId};
-use super::record::{BlockMeta, Record};
+use super::record::{BlockMeta, Checkpoint, Record};
 use super::segment_set::SegmentSet;
 
 pub type Records = BTreeMap<RecordId, Arc<Record>>;
@@ -23,11 +23,11 @@ pub struct Fold {
 
 impl Fold {
     pub fn of(records: &Records, partitions: Partition) -> Self {
-        let included = included(records.values());
+        let stood_for = stood_for(records);
         let mut fold =
             Self { cover: vec![SegmentSet::default(); usize::from(partitions)], ..Self::default() };
         for (id, record) in records {
-            if !included.contains(id) {
+            if !stood_for.contains(id) {
                 fold.add(record);
             }
         }
@@ -62,7 +62,29 @@ impl Fold {
     }
 }
 
-/// Records that a checkpoint among these stands for.
+/// Records of one listing that a checkpoint among them stands for. A checkpoint that another one stands for has nothing
+/// to add: what it includes and is still there, the other one's maker listed as well. So of hundreds, each of which
+/// includes thousands, hardly more than the last is looked at.
+pub fn stood_for<'a>(
+    records: impl IntoIterator<Item = (&'a RecordId, &'a Arc<Record>)>,
+) -> HashSet<RecordId> {
+    let checkpoint = |(id, record): (&'a RecordId, &'a Arc<Record>)| match &**record {
+        Record::Checkpoint(checkpoint) => Some((*id, checkpoint)),
+        Record::Cut { .. } | Record::Replace { .. } => None,
+    };
+    let mut checkpoints: Vec<(RecordId, &Checkpoint)> = records.into_iter().filter_map(checkpoint).collect();
+    checkpoints.sort_unstable_by_key(|(id, _)| *id);
+    let mut stood_for = HashSet::new();
+    // Ids begin with their time: the latest most likely stands for all others.
+    for (id, checkpoint) in checkpoints.into_iter().rev() {
+        if !stood_for.contains(&id) {
+            stood_for.extend(&checkpoint.includes);
+        }
+    }
+    stood_for
+}
+
+/// Everything that a checkpoint among these includes, whether it is still there or not.
 pub fn included<'a>(records: impl IntoIterator<Item = &'a Arc<Record>>) -> HashSet<RecordId> {
     let mut included = HashSet::new();
     for record in records {
@@ -83,7 +105,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::codec::segments_of;
-    use super::super::record::Checkpoint;
     use super::*;
 
     fn block(id: u128) -> BlockMeta {
@@ -129,6 +150,29 @@ mod tests {
         let facts: Records = facts().into_iter().take(5).collect();
         let live: Vec<u128> = Fold::of(&facts, 1).live.keys().map(|block| block.id).collect();
         assert_eq!(live, [20, 21]);
+    }
+
+    #[test]
+    fn of_checkpoints_the_one_that_no_other_includes_stands_for_all() {
+        let of = |id, includes: &[RecordId]| {
+            let includes = includes.iter().copied().collect();
+            let checkpoint = Checkpoint { includes, ..Checkpoint::default() };
+            (RecordId::Checkpoint { id }, Arc::new(Record::Checkpoint(checkpoint)))
+        };
+        let checkpoint = |id| RecordId::Checkpoint { id };
+        let cut = |id| RecordId::Cut { partition: 0, id };
+
+        // The first two were made beside each other, and whoever made the last one has a slow clock.
+        let records: Records = [
+            of(7, &[cut(1)]),
+            of(8, &[cut(1), cut(2)]),
+            of(5, &[checkpoint(7), checkpoint(8), cut(1), cut(2)]),
+        ]
+        .into();
+        let want = [checkpoint(7), checkpoint(8), cut(1), cut(2)];
+        assert_eq!(stood_for(&records), want.into());
+        let without_last: Records = records.into_iter().filter(|(id, _)| *id != checkpoint(5)).collect();
+        assert_eq!(stood_for(&without_last), [cut(1), cut(2)].into());
     }
 
     proptest! {

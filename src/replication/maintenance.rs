@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::catalogue::included;
+use super::catalogue::stood_for;
 use super::names::{BlockId, Partition};
 use super::observations::Observations;
 use super::reader::LogReader;
@@ -135,15 +135,15 @@ impl Facts<'_> {
             0 => partitions(CUT).find_map(|partition| self.cut(partition)).map(Work::Cut),
             1 => partitions(MERGE).find_map(|partition| self.merge(partition)).map(Work::Merge),
             2 => partitions(RETAIN).find_map(|partition| self.retain(partition)).map(Work::Retain),
-            3 => self
-                .checkpoint()
-                .filter(|_| keeper && !self.done.contains(&(CHECKPOINT, 0)))
-                .map(Work::Checkpoint),
-            4 => self.collect_segments().filter(|_| keeper).map(Work::CollectSegments),
-            // Nameless blocks are found by looking, so this one is always due when its turn comes.
-            5 => (keeper && ahead == 0).then(|| Work::CollectBlocks(self.collect_blocks())),
-            6 => some(self.replaced_records()).filter(|_| keeper).map(Work::CollectRecords),
-            _ => some(self.finished_deletions()).filter(|_| keeper).map(Work::CollectDeletions),
+            // What follows looks at all that there is, and is nobody's who is not the keeper.
+            _ if !keeper => None,
+            3 if self.done.contains(&(CHECKPOINT, 0)) => None,
+            3 => self.checkpoint().map(Work::Checkpoint),
+            4 => self.collect_segments().map(Work::CollectSegments),
+            5 => (ahead == 0 && self.is_look_at_blocks_due())
+                .then(|| Work::CollectBlocks(self.collect_blocks())),
+            6 => some(self.replaced_records()).map(Work::CollectRecords),
+            _ => some(self.finished_deletions()).map(Work::CollectDeletions),
         })
     }
 
@@ -203,8 +203,8 @@ impl Facts<'_> {
     }
 
     fn checkpoint(&self) -> Option<CheckpointPlan> {
-        let included = included(self.view.records.values());
-        let loose = self.view.records.keys().filter(|record| !included.contains(record)).count();
+        let stood_for = stood_for(&*self.view.records);
+        let loose = self.view.records.keys().filter(|record| !stood_for.contains(record)).count();
         if loose < self.limits.checkpoint_records_min {
             return None;
         }
@@ -225,6 +225,12 @@ impl Facts<'_> {
             listed.iter().filter(covers).collect()
         };
         (!segments.is_empty()).then(|| SegmentsPlan { segments, unseen: self.observations.unseen(self.view) })
+    }
+
+    /// Nameless blocks are found by looking only, and a look lists all blocks that there are.
+    fn is_look_at_blocks_due(&self) -> bool {
+        let looked_ms = self.observations.blocks_looked_ms();
+        looked_ms.is_none_or(|looked_ms| self.now.boot_ms >= looked_ms + blocks_look_ms(self.timing))
     }
 
     fn collect_blocks(&self) -> BlocksPlan {
@@ -250,6 +256,11 @@ impl Facts<'_> {
         finished.extend(self.observations.void(now_ms, 2 * self.timing.settle_ms));
         finished
     }
+}
+
+/// Between two looks at all blocks: what waits for `grace` waits for so much longer at most.
+pub fn blocks_look_ms(timing: &Timing) -> u64 {
+    timing.grace_ms / 3
 }
 
 /// Windows of these live blocks that have something to merge, in order, and what of them is merged next.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::catalogue::included;
+use super::catalogue::stood_for;
 use super::heartbeat::Stamp;
 use super::jobs::collect::{Collected, Nameless};
 use super::names::{BlockId, Partition, RecordId, SegmentId, TombstoneId};
@@ -89,7 +89,7 @@ impl Observations {
     /// The bucket was read: the catalogue since `view.started_ms`, the log in the listing before.
     pub fn note(&mut self, now_ms: u64, view: &View, listed: Option<&Listing>) {
         let look = Look { began_ms: view.started_ms, over_ms: now_ms };
-        self.records.note(look, view.records.keys().copied());
+        self.records.note(look, view.records.keys().chain(view.included.iter()).copied());
         self.dead.note(look, view.fold.dead.iter().copied());
         self.open.note(look, view.deletions.open.iter().copied());
         self.seen.retain(|block| view.fold.live.contains_key(block));
@@ -141,6 +141,11 @@ impl Observations {
         self.nameless.since_ms.len()
     }
 
+    /// When all blocks were looked at last.
+    pub fn blocks_looked_ms(&self) -> Option<u64> {
+        Some(self.nameless.looked_ms).filter(|looked_ms| *looked_ms > 0)
+    }
+
     pub fn collected(&mut self, now_ms: u64, collected: Collected) {
         self.seen.extend(collected.seen);
         if let Some(Nameless { listed_ms, blocks }) = collected.nameless {
@@ -180,8 +185,8 @@ impl Observations {
     pub fn replaced_records(&self, view: &View, now_ms: u64, grace_ms: u64, settle_ms: u64) -> Vec<RecordId> {
         let visible: BTreeSet<RecordId> = self.records.for_ms(now_ms, grace_ms, self.rules).collect();
         let known = view.records.iter().filter(|(id, _)| visible.contains(id));
-        let included = included(known.map(|(_, record)| record));
-        self.records.for_ms(now_ms, settle_ms, self.rules).filter(|id| included.contains(id)).collect()
+        let stood_for = stood_for(known);
+        self.records.for_ms(now_ms, settle_ms, self.rules).filter(|id| stood_for.contains(id)).collect()
     }
 }
 

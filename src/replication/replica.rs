@@ -374,7 +374,7 @@ impl Replica {
             due(Kind::Work, self.work.due_ms),
             self.scripts.alarm_ms(),
             self.writer.wakeup_ms(),
-            self.reader.wakeup_ms(),
+            self.view.as_ref().and_then(|_| self.reader.wakeup_ms()),
             self.reads.wakeup_ms(),
         ]
         .into_iter()
@@ -421,8 +421,11 @@ impl Replica {
         self.of_writer(actions);
         self.resume_alarmed();
         self.begin_due();
-        let actions = self.reader.tick(now_ms);
-        self.of_reader(actions);
+        // Without a catalogue every segment looks as if it were missing, and most are in blocks.
+        if self.view.is_some() {
+            let actions = self.reader.tick(now_ms);
+            self.of_reader(actions);
+        }
         self.freshness.update(&self.reader);
         self.note_started();
         for (request, outcome) in self.reads.finished(self.turn, now_ms, &self.reader) {

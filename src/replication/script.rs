@@ -163,11 +163,6 @@ impl Desk {
         objects
     }
 
-    /// How long an object is.
-    pub async fn size(&self, name: &ObjectName) -> Result<u64, BucketError> {
-        size_in(self.bucket(Request::Size { name: name.clone() }).await)
-    }
-
     /// How long objects are, a number of them at a time and as long as it is not `until_ms`; answers in the order
     /// of `names`, of as many as there was time for.
     pub async fn size_each(&self, names: &[ObjectName], until_ms: u64) -> Vec<Result<u64, BucketError>> {

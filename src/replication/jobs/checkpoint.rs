@@ -1,21 +1,26 @@
 //! Checkpoints: one record that says what many say, so that those can be deleted.
 //!
-//! Owns what a checkpoint includes (exactly the records that it listed and read, C3), and when a dead block
-//! is forgotten (C4): its object is gone, nothing that is still there calls it live, and it has been dead for
-//! so long that nothing which does can still come.
+//! Owns what a checkpoint includes (exactly the records that it listed, and read or knows from a checkpoint that it
+//! read, C3), and when a dead block is forgotten (C4): its object is gone, nothing that is still there calls it live,
+//! and it has been dead for so long that nothing which does can still come. For that alone the records are read that
+//! an earlier checkpoint stands for, and only when there is something to forget.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::encoding::log_file::LogId;
 use crate::replication::bucket::BucketError;
-use crate::replication::catalogue::{Fold, Records, mentioned};
+use crate::replication::catalogue::{Fold, mentioned};
 use crate::replication::names::{BlockId, ObjectName, RecordId};
 use crate::replication::record::{Checkpoint, Record};
 use crate::replication::rules::Rule;
 use crate::replication::script::{Desk, JobError, failed};
-use crate::replication::view::read_records;
+use crate::replication::view::{Needed, read_each, read_needed};
 
 use super::Job;
+
+/// Where more are left to read that an earlier checkpoint stands for, nothing is forgotten this time: they are deleted
+/// long before what is dead may be forgotten, so that there are that many only where that does not get on.
+const READ_MAX: usize = 1024;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointPlan {
@@ -27,8 +32,9 @@ pub struct CheckpointPlan {
 
 pub async fn checkpoint(desk: Desk, mut job: Job, plan: CheckpointPlan) -> Result<(), JobError> {
     job.started_ms = desk.now().boot_ms;
-    let (records, unread) = read_records(&desk, &job.view.records, job.rules).await?;
-    let mut includes: BTreeSet<RecordId> = records.keys().copied().collect();
+    let mut needed = read_needed(&desk, &job.view.records, job.rules).await?;
+    let mut includes: BTreeSet<RecordId> = needed.records.keys().chain(&needed.included).copied().collect();
+    let unread = std::mem::take(&mut needed.unread);
     if !job.rules.keep(Rule::CheckpointReadsAll) {
         includes.extend(unread.keys());
     } else if let Some((_, error)) = unread.into_iter().next() {
@@ -36,11 +42,11 @@ pub async fn checkpoint(desk: Desk, mut job: Job, plan: CheckpointPlan) -> Resul
     }
 
     let partitions = job.view.fold.cover.len() as u16;
-    let Fold { mut cover, live, dead } = Fold::of(&records, partitions);
+    let Fold { mut cover, live, dead } = Fold::of(&needed.records, partitions);
     for of_partition in &mut cover {
         of_partition.retain_logs(|log| !plan.gone_logs.contains(&log));
     }
-    let dead = still_dead(&desk, &job, &plan, &records, dead).await?;
+    let dead = still_dead(&desk, &job, &plan, needed, dead).await?;
     let deleted_early =
         if job.rules.keep(Rule::RecordOutlivesGrace) { BTreeSet::new() } else { includes.clone() };
     for record in deleted_early {
@@ -59,13 +65,22 @@ async fn still_dead(
     desk: &Desk,
     job: &Job,
     plan: &CheckpointPlan,
-    records: &Records,
+    needed: Needed,
     mut dead: BTreeSet<BlockId>,
 ) -> Result<BTreeSet<BlockId>, JobError> {
     if !job.rules.keep(Rule::DeadStaysDead) {
         return Ok(BTreeSet::new());
     }
-    let mentioned = mentioned(records);
+    let Needed { mut records, included, .. } = needed;
+    if dead.is_disjoint(&plan.long_dead) || included.len() > READ_MAX {
+        return Ok(dead);
+    }
+    let mut unread = BTreeMap::new();
+    read_each(desk, &Vec::from_iter(included), &mut records, &mut unread).await;
+    if !unread.is_empty() {
+        return Ok(dead); // who knows what it calls live
+    }
+    let mentioned = mentioned(&records);
     let long_dead = dead.intersection(&plan.long_dead).copied();
     let candidates: Vec<BlockId> = long_dead.filter(|block| !mentioned.contains(block)).collect();
     let names: Vec<ObjectName> = candidates.iter().copied().map(ObjectName::Block).collect();
@@ -88,6 +103,7 @@ mod tests {
 
     use super::*;
     use crate::replication::bucket::{Answer, Entry, Page, Request};
+    use crate::replication::catalogue::Records;
     use crate::replication::fresh_ids::FreshIds;
     use crate::replication::rules::Rules;
     use crate::replication::script::{Ask, Progress, Reply, Script};

@@ -11,7 +11,7 @@ use crate::replication::names::{BLOCKS, BlockId, ObjectName, RecordId, SegmentId
 use crate::replication::record::BlockMeta;
 use crate::replication::rules::Rule;
 use crate::replication::script::{Desk, JobError};
-use crate::replication::view::{names_of, read_records};
+use crate::replication::view::{names_of, read_needed};
 
 use super::Job;
 
@@ -64,12 +64,13 @@ pub async fn collect_blocks(desk: Desk, job: Job, plan: BlocksPlan) -> Result<Co
     let seen = see(&desk, &plan.unseen).await?;
     let listed_ms = desk.now().boot_ms;
     let entries = desk.list(BLOCKS).await.map_err(|(_, error)| error)?;
-    let (records, unread) = read_records(&desk, &job.view.records, job.rules).await?;
-    if let Some((_, error)) = unread.into_iter().next() {
+    let needed = read_needed(&desk, &job.view.records, job.rules).await?;
+    if let Some((_, error)) = needed.unread.into_iter().next() {
         return Err(error);
     }
-    let fold = Fold::of(&records, job.view.fold.cover.len() as u16);
-    let mentioned = mentioned(&records);
+    let fold = Fold::of(&needed.records, job.view.fold.cover.len() as u16);
+    // What only a record names that a checkpoint stands for was dead for long, and forgotten: it is nameless.
+    let mentioned = mentioned(&needed.records);
     let mut nameless = BTreeSet::new();
     for name in names_of(&entries) {
         let ObjectName::Block(block) = name else {
@@ -111,9 +112,10 @@ pub async fn collect_deletions(desk: Desk, deletions: Vec<TombstoneId>) -> Resul
 /// are then perhaps only in what was about to be deleted.
 async fn see(desk: &Desk, blocks: &[BlockMeta]) -> Result<BTreeSet<BlockId>, JobError> {
     let mut seen = BTreeSet::new();
-    for block in blocks {
-        let name = ObjectName::Block(block.id);
-        match desk.size(&name).await {
+    let names: Vec<ObjectName> = blocks.iter().map(|block| ObjectName::Block(block.id)).collect();
+    let sizes = desk.size_each(&names, u64::MAX).await;
+    for ((block, name), size) in blocks.iter().zip(&names).zip(sizes) {
+        match size {
             Ok(bytes) if bytes == block.bytes => {
                 seen.insert(block.id);
             }

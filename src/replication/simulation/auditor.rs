@@ -232,7 +232,8 @@ impl Auditor {
             }
         }
         let fold = Arc::new(Fold::of(&records, PARTITIONS));
-        Ok(View { started_ms: 0, records: Arc::new(records), fold, deletions: Arc::new(deletions) })
+        let (records, deletions) = (Arc::new(records), Arc::new(deletions));
+        Ok(View { records, fold, deletions, ..View::default() })
     }
 
     fn segment_parts(

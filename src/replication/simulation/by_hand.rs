@@ -309,6 +309,40 @@ const NOTHING_BUT_DELETIONS: Limits = Limits {
 };
 
 #[test]
+fn a_dead_block_is_not_forgotten_while_a_record_that_nobody_has_to_read_calls_it_live() {
+    let mut stage = Stage::new(Rules::default());
+    let segment = stage.write();
+    stage.cut(PARTITION, &[segment]).expect("cut");
+    let first = stage.checkpoint();
+    stage.finish(first).expect("checkpoint");
+    let job = stage.job();
+    let sources: Vec<_> = job.view.fold.live.values().cloned().collect();
+    let dead: BTreeSet<_> = sources.iter().map(|block| block.id).collect();
+    let plan = MergePlan { partition: PARTITION, sources };
+    stage.run(move |desk| merge(desk, job, plan)).expect("merged");
+    for block in &dead {
+        stage.bucket.delete(&ObjectName::Block(*block).to_string()).expect("memory takes everything");
+    }
+    let forget = |stage: &mut Stage| {
+        stage.pass(1);
+        let plan = CheckpointPlan { long_dead: dead.clone(), ..CheckpointPlan::default() };
+        let job = stage.job();
+        stage.run(move |desk| checkpoint(desk, job, plan)).expect("checkpoint");
+        stage.look().fold.dead.clone()
+    };
+
+    assert_eq!(forget(&mut stage), dead, "the first checkpoint calls it live");
+    let view = stage.look();
+    assert_eq!((view.records.len(), view.included.len()), (1, 3), "cut, replacement, checkpoint");
+    assert_eq!(forget(&mut stage), dead, "and so does the cut, which is not read otherwise");
+
+    for record in stage.look().included.iter() {
+        stage.bucket.delete(&ObjectName::Record(*record).to_string()).expect("memory takes everything");
+    }
+    assert_eq!(forget(&mut stage), BTreeSet::new());
+}
+
+#[test]
 fn a_block_that_somebody_removed_stops_all_collecting() {
     let mut stage = Stage::new(Rules::default());
     let segment = stage.write();
