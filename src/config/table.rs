@@ -69,7 +69,8 @@ pub const SETTINGS: &[Setting] = &[
         default: "10s",
         value: "DURATION",
         expected: "a duration such as 10s",
-        help: "How often a replica says that it is there, and looks who else is",
+        help: "How often a replica says that it is there, and looks who else is: every third time while nothing \
+               happens",
     },
     Setting {
         name: "bucket.refresh-interval",
@@ -77,7 +78,8 @@ pub const SETTINGS: &[Setting] = &[
         default: "15s",
         value: "DURATION",
         expected: "a duration such as 15s, at most 3m",
-        help: "How often the catalogue of blocks and deletions is read again",
+        help: "How often the catalogue of blocks and deletions is read again: every second time while nothing \
+               happens",
     },
     Setting {
         name: "bucket.sweep-interval",

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::heartbeat::{BUCKET_FORMAT, Round};
+use super::heartbeat::{self, BUCKET_FORMAT, Round};
 use super::reader::LogReader;
 use super::segment_set::SegmentSet;
 use super::timing::Moment;
@@ -67,16 +67,19 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// A round of heartbeats was read.
-    pub fn heard(&mut self, now_ms: u64, round: &Round) {
+    /// A round of heartbeats was read. Answers whether anybody said more than that he is there still.
+    pub fn heard(&mut self, now_ms: u64, round: &Round) -> bool {
         self.heard = Some(round.began);
+        let before = self.peers.len();
         let listed: BTreeSet<&str> = round.listed.iter().map(|stamp| stamp.name.as_str()).collect();
         self.peers.retain(|name, follows| {
             listed.contains(name.as_str()) || now_ms < follows.changed_ms.saturating_add(FORGET_MS)
         });
+        let mut is_news = self.peers.len() < before;
         for (name, peer) in &round.peers {
             let follows = self.peers.entry(name.clone()).or_default();
             if peer.heartbeat.sent_ms != follows.sent_ms {
+                is_news |= follows.would_hear(peer);
                 follows.log.clone_from(&peer.heartbeat.log);
                 follows.sent_ms = peer.heartbeat.sent_ms;
                 follows.written = peer.written.clone();
@@ -89,6 +92,7 @@ impl Freshness {
                 follows.behind_since_ms.get_or_insert(now_ms);
             }
         }
+        is_news
     }
 
     /// Progress was made.
@@ -168,6 +172,15 @@ impl Freshness {
 }
 
 impl Follows {
+    /// Whether this says anything that was not known of him.
+    fn would_hear(&self, peer: &heartbeat::Peer) -> bool {
+        let said = &peer.heartbeat;
+        (&self.log, &self.address, &self.token) != (&said.log, &said.address, &said.token)
+            || (self.leaving, self.lag_ms, self.reads_format)
+                != (said.leaving, said.lag_ms, said.reads_format)
+            || self.written != peer.written
+    }
+
     fn lag_ms_at(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.behind_since_ms.unwrap_or(now_ms))
     }
@@ -267,6 +280,18 @@ mod tests {
             "it was looked for, and had said nothing new"
         );
         assert_eq!(freshness.applied_through_ms(hour_ms, BEAT_MS), Some(hour_ms as i64 + 1000));
+    }
+
+    #[test]
+    fn who_says_only_that_he_is_there_says_nothing_new() {
+        let mut freshness = Freshness::default();
+        let mut is_news = |at_ms, peers: &[Told<'_>]| freshness.heard(at_ms, &round(at_ms, peers));
+
+        assert!(!is_news(0, &[]));
+        assert!(is_news(10, &[("a", 100, &[])]), "he is there");
+        assert!(!is_news(20, &[("a", 110, &[])]) && !is_news(30, &[("a", 110, &[])]));
+        assert!(is_news(40, &[("a", 120, &[(1, 1)])]));
+        assert!(!is_news(50, &[("a", 130, &[(1, 1)])]));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::encoding::log_file::LogId;
 use super::codec::CodecError;
 use super::names::Partition;
 use super::segment_set::SegmentSet;
-pub use rounds::{Before, Quiet, Round, Stamp, round};
+pub use rounds::{Before, Left, Quiet, Round, Stamp, round};
 
 /// Of the heartbeat itself.
 const FORMAT_VERSION: u16 = 1;

@@ -12,7 +12,7 @@
 //! - the catalogue: [`catalogue`] what records say together, [`view`] how it is read
 //! - the work: [`maintenance`] what is due, [`jobs`] how it is done, [`build`] what the storage does for it,
 //!   [`observations`] what was seen for how long
-//! - the answers: [`reads`] that wait, [`freshness`] how far behind
+//! - the answers: [`reads`] that wait, [`freshness`] how far behind, [`replica::rest`] how often it looks
 //! - around: [`bucket`] five calls and their errors, [`script`] work of many steps, [`timing`] every limit,
 //!   [`rules`] by name
 //! - the proof: `simulation`, these very state machines over a faulty bucket, with an auditor

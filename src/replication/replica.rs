@@ -6,7 +6,7 @@
 //!
 //! - what it has under way: `scripts`, and whose an answer is
 //! - the others: `heartbeats`, a `namesake` among them, and `copies` of this very process
-//! - the bucket: `work` on it, `looks` that it answers
+//! - the bucket: `work` on it, `looks` that it answers, and [`rest`] from looking
 //! - what it says of all that: [`figures`]
 
 mod copies;
@@ -14,6 +14,7 @@ pub mod figures;
 mod heartbeats;
 mod looks;
 mod namesake;
+pub mod rest;
 mod scripts;
 mod work;
 
@@ -238,6 +239,10 @@ pub struct Replica {
     looks: Looks,
     sweep_due_ms: u64,
     refresh_due_ms: u64,
+    /// When the last refresh began,
+    refresh_began_ms: u64,
+    /// and when something happened last, see [`rest`].
+    disturbed_ms: u64,
     /// Records that a refresh has read which was broken off.
     read_before: Records,
     /// What of our own log was durable when the sweep that is under way began: what it does not list of that
@@ -279,6 +284,8 @@ impl Replica {
             looks: Looks::new(now),
             sweep_due_ms: now.boot_ms,
             refresh_due_ms: now.boot_ms,
+            refresh_began_ms: now.boot_ms,
+            disturbed_ms: now.boot_ms,
             read_before: Records::new(),
             wanted_not_before_ms: 0,
             written_at_sweep: SegmentSet::default(),
@@ -395,6 +402,7 @@ impl Replica {
             Event::Built { ticket, built } => self.built(ticket, built),
             Event::Write { request, .. } if self.is_ending() => self.refuse(request, "replica is closing"),
             Event::Write { request, bytes } => {
+                self.disturbed();
                 let actions = self.writer.write(now_ms, request, bytes);
                 self.of_writer(actions);
             }
@@ -402,7 +410,12 @@ impl Replica {
                 let actions = self.writer.frozen(now_ms, segment, object);
                 self.of_writer(actions);
             }
-            Event::Hint { segment } => self.reader.announce(&[segment].into_iter().collect()),
+            Event::Hint { segment } => {
+                if !self.reader.accounts_for(segment) {
+                    self.disturbed();
+                }
+                self.reader.announce(&[segment].into_iter().collect());
+            }
             Event::Delete { request, selection } => self.delete(request, selection),
             Event::Read { request, consistency } => self.read(request, consistency),
             Event::Close => {
@@ -458,6 +471,7 @@ impl Replica {
             self.begin(Kind::Sweep, |desk| async move { Finished::Swept(sweep(desk).await) });
         }
         if now_ms >= self.refresh_due_ms && self.scripts.is_free(Kind::Refresh) {
+            self.refresh_began_ms = now_ms;
             self.refresh_due_ms = now_ms + timing.refresh_ms;
             let before = self.view.clone().unwrap_or_default();
             let read_before = std::mem::take(&mut self.read_before);
@@ -534,6 +548,7 @@ impl Replica {
         if !self.started && caught_up && self.view.is_some() {
             self.started = true;
             self.startup = None;
+            self.disturbed();
         }
     }
 
@@ -564,6 +579,7 @@ impl Replica {
             Finished::Swept(Err(why)) => self.failed_wanted("sweep", why),
             Finished::Heard(heard) => self.heard(heard),
             Finished::Deleted(request, Ok(tombstone)) => {
+                self.disturbed();
                 self.actions.push(Action::Deleted { request, tombstone });
             }
             Finished::Deleted(request, Err(why)) => {
@@ -574,6 +590,7 @@ impl Replica {
     }
 
     fn failed_wanted(&mut self, job: &'static str, why: JobError) {
+        self.disturbed();
         let Timing { backoff_min_ms, .. } = self.options.timing;
         self.wanted_not_before_ms = self.now.boot_ms + 5 * backoff_min_ms;
         // Before the first success the replica waits for it as a read would.
@@ -587,6 +604,9 @@ impl Replica {
 
     fn refreshed(&mut self, began: Turn, view: View) {
         self.work.shown(began);
+        if self.view.as_ref().is_none_or(|before| !view.says_the_same_as(before)) {
+            self.disturbed();
+        }
         let fold: Arc<Fold> = Arc::clone(&view.fold);
         self.observations.note(self.now.boot_ms, &view, self.reader.listing());
         let due = due_merges(&view, fold.live.values(), &self.options.limits);
@@ -596,10 +616,14 @@ impl Replica {
         self.reads.refreshed(began);
         let actions = self.reader.refreshed(self.now.boot_ms, &fold);
         self.of_reader(actions);
+        self.rest_refreshes();
     }
 
     fn of_writer(&mut self, actions: Vec<WriterAction>) {
         let is_disputed = self.heartbeats.is_ending();
+        if !actions.is_empty() {
+            self.disturbed();
+        }
         for action in actions {
             match action {
                 // Of a log that two processes write nothing is promised, and no more is written.
@@ -627,6 +651,9 @@ impl Replica {
     }
 
     fn of_reader(&mut self, actions: Vec<ReaderAction>) {
+        if !actions.is_empty() {
+            self.disturbed();
+        }
         for action in actions {
             match action {
                 ReaderAction::Fetch(segment) => {

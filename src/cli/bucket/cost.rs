@@ -134,7 +134,7 @@ mod tests {
         has("  segments: PUT: 0.000/s × 2592000 s = 0 × $0.005/1000 = $0.00");
         has("  sweeps: LIST wal/: 3 replicas × 1 pages × 2592000 s / 30 s = 259200 × $0.005/1000 = $1.30");
         has(
-            "  refreshes: LIST cat/ and tomb/: 3 replicas × 2 pages × 2592000 s / 15 s = 1036800 × $0.005/1000 = $5.18",
+            "  refreshes: LIST cat/ and tomb/: 3 replicas × 2 pages × 2592000 s / 30 s = 518400 × $0.005/1000 = $2.59",
         );
         has("with something to write at every flush: 3 replicas, 6.000 segments/s");
         has("  segments: PUT: 6.000/s × 2592000 s = 15552000 × $0.005/1000 = $77.76");

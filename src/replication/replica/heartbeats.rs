@@ -10,7 +10,9 @@ use super::namesake::{Namesake, Namesakes};
 use super::scripts::{Finished, Kind};
 use super::{Action, Readiness, Replica};
 use crate::replication::freshness::SILENT_ROUNDS_MAX;
-use crate::replication::heartbeat::{self, Attention, Heartbeat, NOTICE_BYTES_MAX, Quiet, Round};
+use crate::replication::heartbeat::{
+    self, Attention, Heartbeat, Left, NOTICE_BYTES_MAX, Quiet, Round, Stamp,
+};
 use crate::replication::observations::Look;
 use crate::replication::rules::Rule;
 use crate::replication::script::JobError;
@@ -19,6 +21,12 @@ use crate::replication::script::JobError;
 #[derive(Debug, Default)]
 pub struct Heartbeats {
     pub due_ms: u64,
+    /// When the last round began.
+    pub began_ms: u64,
+    /// What it left under our name,
+    left: Option<Left>,
+    /// and those of the others that stand as they were read.
+    read: BTreeSet<Stamp>,
     /// What the next one says beside the protocol.
     notice: String,
     attention: Attention,
@@ -32,7 +40,13 @@ pub struct Heartbeats {
 
 impl Heartbeats {
     pub fn new(due_ms: u64) -> Self {
-        Self { due_ms, ..Self::default() }
+        Self { due_ms, began_ms: due_ms, ..Self::default() }
+    }
+
+    /// Those that were read in this round, or before and have not changed since.
+    fn note_read(&mut self, round: &Round) {
+        let is_read = |stamp: &&Stamp| round.peers.contains_key(&stamp.name) || self.read.contains(*stamp);
+        self.read = round.listed.iter().filter(is_read).cloned().collect();
     }
 
     /// Nothing is promised any more: what was may not hold.
@@ -70,24 +84,24 @@ impl Replica {
     }
 
     pub(super) fn begin_heartbeat(&mut self) {
+        self.heartbeats.began_ms = self.now.boot_ms;
         self.heartbeats.due_ms = self.now.boot_ms + self.options.timing.heartbeat_ms;
         let (name, heartbeat) = (self.options.name.clone(), self.heartbeat());
-        let quiet = self.quiet();
+        let (left, quiet) = (self.heartbeats.left.take(), self.quiet());
         self.heartbeats.told = self.heartbeats.is_ending();
         self.begin(Kind::Heartbeat, move |desk| async move {
-            Finished::Heard(heartbeat::round(desk, name, heartbeat, quiet).await)
+            Finished::Heard(heartbeat::round(desk, name, heartbeat, left, quiet).await)
         });
     }
 
-    /// Who has been silent for long enough that the next round need not read him, or may remove what he left.
+    /// Whose heartbeat the next round need not read, or may remove.
     fn quiet(&self) -> Quiet {
         let (now_ms, timing) = (self.now.boot_ms, &self.options.timing);
         let may_delete = !self.options.observes && self.owns(0);
         let unchanged_for = |age_ms| self.observations.unchanged_for(now_ms, age_ms);
-        Quiet {
-            known: unchanged_for(SILENT_ROUNDS_MAX * timing.heartbeat_ms),
-            gone: if may_delete { unchanged_for(timing.settle_ms) } else { BTreeSet::new() },
-        }
+        let mut known = unchanged_for(SILENT_ROUNDS_MAX * timing.heartbeat_ms);
+        known.extend(self.heartbeats.read.iter().cloned());
+        Quiet { known, gone: if may_delete { unchanged_for(timing.settle_ms) } else { BTreeSet::new() } }
     }
 
     fn heartbeat(&mut self) -> Heartbeat {
@@ -113,11 +127,12 @@ impl Replica {
             Ok(round) => round,
             Err(why) => {
                 self.clock_offset_ms = None;
+                self.disturbed();
                 return self.actions.push(Action::GaveUp { job: "heartbeat", why });
             }
         };
         self.look_for_copies(&round);
-        self.freshness.heard(self.now.boot_ms, &round);
+        let is_news = self.freshness.heard(self.now.boot_ms, &round);
         let look = Look { began_ms: round.began.boot_ms, over_ms: self.now.boot_ms };
         self.observations.heard(look, &round.listed);
         self.clock_offset_ms = round.clock_offset_ms;
@@ -128,6 +143,12 @@ impl Replica {
             self.reader.announce(&peer.written);
         }
         self.heartbeats.namesakes.note(&round.before, self.writer.log());
+        self.heartbeats.note_read(&round);
+        if is_news || round.left.is_none() || self.heartbeats.namesakes.is_suspected() {
+            self.disturbed();
+        }
+        self.rest_heartbeats();
+        self.heartbeats.left = round.left;
         let unread = round.unread.into_iter();
         self.actions.extend(unread.map(|why| Action::GaveUp { job: "read a heartbeat", why }));
     }

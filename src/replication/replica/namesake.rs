@@ -40,6 +40,11 @@ impl Namesakes {
         self.found = Some(Namesake { log, address, sent_ms, renewals });
     }
 
+    /// Whether the last round found one: it takes more of them to believe it.
+    pub fn is_suspected(&self) -> bool {
+        self.found.is_some()
+    }
+
     pub fn believed(&self) -> Option<&Namesake> {
         self.found.as_ref().filter(|namesake| namesake.renewals > 1)
     }

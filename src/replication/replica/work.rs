@@ -140,6 +140,7 @@ impl Replica {
                 self.observations.collected(self.now.boot_ms, collected);
                 // Partitions become due together: the next one does not wait.
                 if let Some(done) = begun {
+                    self.disturbed();
                     self.work.done.insert(done, self.turn);
                     self.work.due_ms = self.now.boot_ms;
                 }

@@ -2,10 +2,13 @@
 //!
 //! Pure arithmetic, each line with its factors. What questions read of blocks is not in it: that depends on them. It
 //! counts what this version does: one listing a sweep, two a refresh; for a heartbeat a PUT, a listing, and a GET of
-//! every live replica's, our own among them. Those of replicas that are gone are listed and not read.
+//! every other live replica's. Those of replicas that are gone are listed and not read, and our own only where the store
+//! does not tag what it holds. Where nothing is written replicas rest, see [`rest`](crate::replication::replica::rest).
 
 use crate::model::time::{DAY_MS, SECOND_MS};
 use crate::replication::bucket::PAGE_KEYS_MAX;
+use crate::replication::maintenance::blocks_look_ms;
+use crate::replication::replica::rest::{RESTING_BEATS, RESTING_REFRESHES};
 use crate::replication::timing::Timing;
 use crate::storage::replica::partition::PARTITIONS;
 use crate::storage::replica::{CHECKPOINT_RECORDS_MIN, MERGE_BLOCKS_MIN};
@@ -17,10 +20,6 @@ use super::objects::Survey;
 pub const MONTH_SECONDS: f64 = (30 * DAY_MS / SECOND_MS) as f64;
 /// How far back segments are counted: collecting leaves those of a quarter of an hour.
 const OBSERVED_MS: i64 = 10 * 60 * SECOND_MS;
-/// Blocks are looked through at every eighth turn of maintenance,
-const TURNS_OF_BLOCKS: f64 = 8.0;
-/// which comes after its period and, on the average, a quarter of it more.
-const TURN_PERIODS: f64 = 1.25;
 
 /// Dollars, or whatever else they are given in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -133,6 +132,14 @@ impl Bill {
 
     /// What comes round by the clock, whether anything is written or not.
     fn rounds(&mut self, inventory: &Inventory, load: &Load) {
+        let (refresh_ms, heartbeat_ms) = if load.segments_per_second > 0.0 {
+            (load.refresh_ms, load.heartbeat_ms)
+        } else {
+            (
+                load.refresh_ms.saturating_mul(RESTING_REFRESHES),
+                load.heartbeat_ms.saturating_mul(RESTING_BEATS),
+            )
+        };
         let mut by_all = |what, each: f64, of: &str, period_ms: u64, unit| {
             let period_s = period_ms.max(1) as f64 / SECOND_MS as f64;
             let replicas = load.replicas as f64;
@@ -144,17 +151,16 @@ impl Bill {
         let (log, listed) =
             (pages(inventory.segments.objects), pages(records) + pages(inventory.deletions.objects));
         by_all("sweeps: LIST wal/", log, "pages", load.sweep_ms, Unit::Put);
-        by_all("refreshes: LIST cat/ and tomb/", listed, "pages", load.refresh_ms, Unit::Put);
+        by_all("refreshes: LIST cat/ and tomb/", listed, "pages", refresh_ms, Unit::Put);
         let nodes = 1.0 + pages(inventory.heartbeats.objects);
-        by_all("heartbeats: PUT, and LIST node/", nodes, "requests", load.heartbeat_ms, Unit::Put);
-        let live = load.replicas as f64;
-        by_all("heartbeats: GET of the live ones", live, "objects", load.heartbeat_ms, Unit::Get);
+        by_all("heartbeats: PUT, and LIST node/", nodes, "requests", heartbeat_ms, Unit::Put);
+        let others = load.replicas.saturating_sub(1) as f64;
+        by_all("heartbeats: GET of the others", others, "objects", heartbeat_ms, Unit::Get);
 
         let blocks = inventory.blocks;
         let blocks = blocks.live.objects + blocks.dead.objects + blocks.nameless.objects;
         let each = pages(blocks) + pages(records);
-        let period_s =
-            Timing::default().maintenance_ms as f64 * TURN_PERIODS * TURNS_OF_BLOCKS / SECOND_MS as f64;
+        let period_s = blocks_look_ms(&Timing::default()) as f64 / SECOND_MS as f64;
         let reckoned = format!("1 replica × {each} pages × {MONTH_SECONDS} s / {period_s} s");
         self.add("collecting: LIST blk/ and cat/", reckoned, each * MONTH_SECONDS / period_s, Unit::Put);
     }

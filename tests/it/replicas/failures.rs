@@ -19,8 +19,9 @@ use super::bucket::{Bucket, FolderBucket};
 use super::row::{POSITION, Row, options};
 
 const FLUSH: &str = "--bucket.flush-interval=100ms";
-/// Longer than the others take a silent replica for alive: six heartbeats of a second.
-const SILENT: Duration = Duration::from_secs(8);
+/// Longer than the others take a silent replica for alive: six heartbeats of a second, and two looks of three seconds,
+/// for nobody writes.
+const SILENT: Duration = Duration::from_secs(14);
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
 #[test]

@@ -30,7 +30,8 @@ const AS_USERS_HAVE_IT: [&str; 5] = [
     "--bucket.sweep-interval=30s",
     "--storage.epoch-max-age=20s",
 ];
-/// Of a bucket on this machine, by `replication-background`'s arithmetic: sweeps, catalogue, heartbeats;
+/// Of a bucket on this machine, by `replication-background`'s arithmetic: sweeps, catalogue, heartbeats. What is done
+/// comes to about that in another way, see `onggi::replication::replica::rest`;
 const IDLE_REQUESTS_PER_HOUR: f64 = 360.0 + 240.0 + 360.0;
 /// and a PUT per flush, and a GET for each of the two others' flushes.
 const LOADED_REQUESTS_PER_HOUR: f64 = IDLE_REQUESTS_PER_HOUR + 3.0 * 2.0 * 3600.0;
