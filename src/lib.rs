@@ -148,7 +148,7 @@
 //! and none has to do it again. Between questions and the bucket stand pages in memory and pieces on disk, both bounded;
 //! once a question had to wait for the bucket, its parts are read side by side. What a replica wrote itself enters its
 //! head as it came, under pinned ids; what others wrote is fetched while there is room for it. Metadata of metrics has
-//! objects of its own, since blocks have none.
+//! objects of its own, since blocks have none. A replica to which nothing happens looks less often.
 //!
 //! A folder of a store that stood alone is adopted: cut into blocks beside writes; a pull is the way back.
 //! `storage::survey` looks at a bucket from outside. `FORMAT` says who may use a bucket, and heartbeats say which format
