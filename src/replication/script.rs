@@ -20,8 +20,8 @@ use super::codec::CodecError;
 use super::names::ObjectName;
 use super::timing::{Moment, Timing};
 
-/// Objects that a script reads at the same time.
-const READS_MAX: usize = 16;
+/// Objects that a script reads or deletes at the same time.
+const AT_ONCE_MAX: usize = 16;
 
 /// Why a script gave up. None of them harms: the work is done again, by anybody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -149,7 +149,7 @@ impl Desk {
     /// Reads objects, a number of them at a time; answers in the order of `names`.
     pub async fn get_each(&self, names: &[ObjectName]) -> Vec<Result<Bytes, BucketError>> {
         let mut objects = Vec::with_capacity(names.len());
-        for names in names.chunks(READS_MAX) {
+        for names in names.chunks(AT_ONCE_MAX) {
             let get = |name: &ObjectName| self.ask(Ask::Bucket(Request::Get { name: name.clone() }));
             let tickets: Vec<u32> = names.iter().map(get).collect();
             for ticket in tickets {
@@ -167,7 +167,7 @@ impl Desk {
     /// of `names`, of as many as there was time for.
     pub async fn size_each(&self, names: &[ObjectName], until_ms: u64) -> Vec<Result<u64, BucketError>> {
         let mut sizes = Vec::with_capacity(names.len());
-        for names in names.chunks(READS_MAX) {
+        for names in names.chunks(AT_ONCE_MAX) {
             if self.now().boot_ms >= until_ms {
                 break;
             }
@@ -183,6 +183,21 @@ impl Desk {
     pub async fn delete(&self, name: &ObjectName) -> Result<(), JobError> {
         let request = Request::Delete { name: name.clone() };
         self.bucket(request).await.map(|_| ()).map_err(|source| failed(name, source))
+    }
+
+    /// Deletes objects, a number of them at a time; the first error ends it.
+    pub async fn delete_each(&self, names: &[ObjectName]) -> Result<(), JobError> {
+        for names in names.chunks(AT_ONCE_MAX) {
+            let delete = |name: &ObjectName| self.ask(Ask::Bucket(Request::Delete { name: name.clone() }));
+            let tickets: Vec<u32> = names.iter().map(delete).collect();
+            let mut deleted = Ok(());
+            for (name, ticket) in names.iter().zip(tickets) {
+                let answer = bucket_reply(self.reply(ticket).await);
+                deleted = deleted.and(answer.map(|_| ()).map_err(|source| failed(name, source)));
+            }
+            deleted?;
+        }
+        Ok(())
     }
 
     /// Lists everything with this prefix, in the order of keys; an error where a page is missing, with what

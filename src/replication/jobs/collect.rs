@@ -43,9 +43,8 @@ pub struct Nameless {
 pub async fn collect_segments(desk: Desk, job: Job, plan: SegmentsPlan) -> Result<Collected, JobError> {
     let seen =
         if job.rules.keep(Rule::BlocksVerified) { see(&desk, &plan.unseen).await? } else { BTreeSet::new() };
-    for segment in plan.segments {
-        desk.delete(&ObjectName::Segment(segment)).await?;
-    }
+    let names: Vec<ObjectName> = plan.segments.into_iter().map(ObjectName::Segment).collect();
+    desk.delete_each(&names).await?;
     Ok(Collected { seen, nameless: None })
 }
 
@@ -71,7 +70,7 @@ pub async fn collect_blocks(desk: Desk, job: Job, plan: BlocksPlan) -> Result<Co
     let fold = Fold::of(&needed.records, job.view.fold.cover.len() as u16);
     // What only a record names that a checkpoint stands for was dead for long, and forgotten: it is nameless.
     let mentioned = mentioned(&needed.records);
-    let mut nameless = BTreeSet::new();
+    let (mut nameless, mut going) = (BTreeSet::new(), Vec::new());
     for name in names_of(&entries) {
         let ObjectName::Block(block) = name else {
             continue;
@@ -85,17 +84,17 @@ pub async fn collect_blocks(desk: Desk, job: Job, plan: BlocksPlan) -> Result<Co
             plan.nameless.contains(&block) || !job.rules.keep(Rule::OrphanAge)
         };
         if may_go {
-            desk.delete(&name).await?;
+            going.push(name);
         }
     }
+    desk.delete_each(&going).await?;
     Ok(Collected { seen, nameless: Some(Nameless { listed_ms, blocks: nameless }) })
 }
 
 /// Deletes records that a checkpoint stands for (C2).
 pub async fn collect_records(desk: Desk, records: Vec<RecordId>) -> Result<Collected, JobError> {
-    for record in records {
-        desk.delete(&ObjectName::Record(record)).await?;
-    }
+    let names: Vec<ObjectName> = records.into_iter().map(ObjectName::Record).collect();
+    desk.delete_each(&names).await?;
     Ok(Collected::default())
 }
 
