@@ -93,17 +93,47 @@ pub fn decoded_bytes(payload: &[u8]) -> u64 {
 
 /// Decodes the payload of a fresh frame, which refers to no other, into `frame`.
 pub fn decode_fresh(payload: &[u8], frame: &mut DecodedFrame) -> Result<(), PayloadError> {
-    frame.fresh = true;
-    decode_payload(payload, &mut Tables::default(), frame)
+    FreshDecoder::default().decode(payload, frame)
+}
+
+/// Decodes fresh frames one after the other, in memory that serves again.
+#[derive(Debug, Default)]
+pub struct FreshDecoder {
+    tables: Tables,
+}
+
+impl FreshDecoder {
+    /// As [`decode_fresh`].
+    pub fn decode(&mut self, payload: &[u8], frame: &mut DecodedFrame) -> Result<(), PayloadError> {
+        frame.fresh = true;
+        frame.clear();
+        self.tables.clear();
+        decode_sections(payload, &mut self.tables, frame)?;
+        // All that the tables have is the frame's own.
+        self.tables.swap_labels(&mut frame.new_labels);
+        Ok(())
+    }
 }
 
 /// Decodes a payload into `frame`, whose columns are cleared first.
 pub fn decode_payload(
-    mut payload: &[u8],
+    payload: &[u8],
     tables: &mut Tables,
     frame: &mut DecodedFrame,
 ) -> Result<(), PayloadError> {
     frame.clear();
+    let (symbols, pairs) = (tables.labels().symbols(), tables.labels().pairs());
+    decode_sections(payload, tables, frame)?;
+    frame.new_labels.append_since(tables.labels(), symbols, pairs);
+    Ok(())
+}
+
+/// Decodes all but the labels that are new, which stand in the tables.
+fn decode_sections(
+    mut payload: &[u8],
+    tables: &mut Tables,
+    frame: &mut DecodedFrame,
+) -> Result<(), PayloadError> {
     frame.summary = take_summary(&mut payload)?;
     let mut weight = Weight::default();
     let mut previous = tag::SUMMARY;
@@ -152,8 +182,8 @@ fn decode_section(
     frame: &mut DecodedFrame,
 ) -> Result<(), Malformed> {
     match tag {
-        tag::SYMBOLS => tables.decode_symbols(section, &mut frame.new_labels),
-        tag::SERIES => tables.decode_series(section, weight, &mut frame.new_labels, &mut frame.new_series),
+        tag::SYMBOLS => tables.decode_symbols(section),
+        tag::SERIES => tables.decode_series(section, weight, &mut frame.new_series),
         tag::FLOATS => decode_floats(section, tables.series(), weight, &mut frame.floats),
         tag::STARTS => decode_starts(section, &mut frame.floats),
         tag::HISTOGRAMS => decode_histograms(section, tables.series(), weight, &mut frame.histograms),

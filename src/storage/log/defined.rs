@@ -17,6 +17,11 @@ pub struct DefinedLabels {
 }
 
 impl DefinedLabels {
+    /// Texts defined.
+    pub fn symbols(&self) -> usize {
+        self.ends.len()
+    }
+
     /// Pairs defined.
     pub fn pairs(&self) -> usize {
         self.pairs.len()
@@ -43,10 +48,16 @@ impl DefinedLabels {
 
     /// Adds what a later frame of the file defines.
     pub fn append(&mut self, later: &Self) {
+        self.append_since(later, 0, 0);
+    }
+
+    /// Adds what another has defined after its first so many texts and pairs.
+    pub(super) fn append_since(&mut self, other: &Self, symbols: usize, pairs: usize) {
+        let start = symbols.checked_sub(1).map_or(0, |last| other.ends[last]);
         let before = self.text.len();
-        self.text.push_str(&later.text);
-        self.ends.extend(later.ends.iter().map(|end| before + end));
-        self.pairs.extend_from_slice(&later.pairs);
+        self.text.push_str(&other.text[start..]);
+        self.ends.extend(other.ends[symbols..].iter().map(|end| end - start + before));
+        self.pairs.extend_from_slice(&other.pairs[pairs..]);
     }
 
     pub fn clear(&mut self) {

@@ -19,6 +19,19 @@ pub const TOKEN_SKIP: u64 = 3;
 /// How far ahead a pair is looked for in the series before: bounds the work for hostile label sets.
 const LOOK_AHEAD: usize = 64;
 
+/// Who has series as numbers of its own for their labels. What a number stands for stays the same for as long as a
+/// file is written to which the number was told.
+pub trait NumberedLabels {
+    /// The labels of a series, in order of names.
+    fn numbers(&self, series: u32) -> &[u32];
+
+    /// Name and value.
+    fn label(&self, number: u32) -> (&str, &str);
+
+    /// Bytes of all names and values of a series.
+    fn text_bytes(&self, series: u32) -> usize;
+}
+
 /// Symbols and label pairs of one file.
 #[derive(Debug)]
 pub struct Dictionary {
@@ -30,9 +43,13 @@ pub struct Dictionary {
     pairs: HashTable<u32>,
     /// Name and value symbol of each pair.
     pair_symbols: Vec<(u32, u32)>,
+    /// Numbers that labels have elsewhere, with their pairs here.
+    numbered: HashTable<(u32, u32)>,
     series: u32,
     tenant: Option<u32>,
     previous: Vec<u32>,
+    /// What the pairs of `previous` were told by; nothing where they were told by their texts.
+    previous_numbers: Vec<u32>,
     current: Vec<u32>,
     /// The pairs of `current` that are used for the first time.
     first_new: usize,
@@ -51,9 +68,11 @@ impl Dictionary {
             ends: Vec::new(),
             pairs: HashTable::new(),
             pair_symbols: Vec::new(),
+            numbered: HashTable::new(),
             series: 0,
             tenant: None,
             previous: Vec::new(),
+            previous_numbers: Vec::new(),
             current: Vec::new(),
             first_new: 0,
             symbol_section: Vec::new(),
@@ -98,16 +117,58 @@ impl Dictionary {
 
     /// Defines the next series by its canonical labels; answers its number.
     pub fn define<'a>(&mut self, tenant: &str, labels: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> u32 {
-        let tenant = self.symbol(tenant.as_bytes());
-        self.first_new = self.pair_symbols.len();
-        std::mem::swap(&mut self.previous, &mut self.current);
-        let mut current = std::mem::take(&mut self.current);
-        current.clear();
+        let tenant = self.tenant_symbol(tenant);
+        let mut current = self.begin_series();
         let mut near = 0;
         for (name, value) in labels {
             let known = self.pair_of_previous(&mut near, name, value);
             current.push(known.unwrap_or_else(|| self.pair(name, value)));
         }
+        self.previous_numbers.clear();
+        self.end_series(tenant, current)
+    }
+
+    /// As [`Self::define`], and with the same bytes, of a series whose labels have numbers: texts are looked at
+    /// where a number comes for the first time.
+    pub fn define_numbered(&mut self, tenant: &str, series: u32, of: &impl NumberedLabels) -> u32 {
+        let tenant = self.tenant_symbol(tenant);
+        let mut current = self.begin_series();
+        let numbers = of.numbers(series);
+        for (at, &number) in numbers.iter().enumerate() {
+            // Series that follow each other mostly have the same names.
+            let is_same = self.previous_numbers.get(at) == Some(&number);
+            current.push(if is_same { self.previous[at] } else { self.pair_of_number(number, of) });
+        }
+        self.previous_numbers.clear();
+        self.previous_numbers.extend_from_slice(numbers);
+        self.end_series(tenant, current)
+    }
+
+    fn tenant_symbol(&mut self, tenant: &str) -> u32 {
+        let is_known = |known: &u32| text_of(&self.text, &self.ends, *known) == tenant.as_bytes();
+        self.tenant.filter(is_known).unwrap_or_else(|| self.symbol(tenant.as_bytes()))
+    }
+
+    fn pair_of_number(&mut self, number: u32, of: &impl NumberedLabels) -> u32 {
+        if let Some((_, pair)) = self.numbered.find(spread(number), |(known, _)| *known == number) {
+            return *pair;
+        }
+        let (name, value) = of.label(number);
+        let pair = self.pair(name.as_bytes(), value.as_bytes());
+        self.numbered.insert_unique(spread(number), (number, pair), |(number, _)| spread(*number));
+        pair
+    }
+
+    /// Makes the series before the previous one; gives room for the pairs of the next.
+    fn begin_series(&mut self) -> Vec<u32> {
+        self.first_new = self.pair_symbols.len();
+        std::mem::swap(&mut self.previous, &mut self.current);
+        let mut current = std::mem::take(&mut self.current);
+        current.clear();
+        current
+    }
+
+    fn end_series(&mut self, tenant: u32, current: Vec<u32>) -> u32 {
         let tenant_changed = self.tenant != Some(tenant);
         put_u64(&mut self.series_section, (current.len() as u64) << 1 | u64::from(tenant_changed));
         if tenant_changed {
@@ -179,6 +240,11 @@ fn text_of<'a>(text: &'a [u8], ends: &[u64], id: u32) -> &'a [u8] {
     let id = id as usize;
     let start = if id == 0 { 0 } else { ends[id - 1] as usize };
     &text[start..ends[id] as usize]
+}
+
+/// Numbers are nobody's choice: all that is asked for is that neighbours do not meet.
+fn spread(number: u32) -> u64 {
+    u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn hash_pair((name, value): (u32, u32), seed: u64) -> u64 {

@@ -9,7 +9,7 @@ use crate::model::series_batch::BatchSeries;
 use crate::model::{Labels, Metadata, SeriesBatch};
 
 use super::LogError;
-use super::dictionary::Dictionary;
+use super::dictionary::{Dictionary, NumberedLabels};
 use super::floats::FloatColumns;
 use super::frame::Frame;
 use super::histograms::{HistogramBase, put_histogram};
@@ -38,6 +38,13 @@ pub struct FileEncoder {
     metadata: Vec<u8>,
     tombstones: Vec<u8>,
     batch_locals: Vec<u32>,
+}
+
+/// What of a batch goes into a file: places of series and of metadata in the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'a> {
+    pub series: &'a [u32],
+    pub metadata: &'a [u32],
 }
 
 impl Default for FileEncoder {
@@ -123,12 +130,42 @@ impl FileEncoder {
             };
             locals.push(local);
         }
-        self.floats.add_batch(batch, &locals, &mut self.summary);
-        if !batch.histograms.is_empty() || !batch.exemplars.is_empty() {
-            self.add_rare_samples(batch, &locals);
-        }
+        self.floats.add_batch(batch, |at| &batch.series[at], &locals, &mut self.summary);
+        self.add_rare_samples(batch, batch.series.iter().zip(&locals));
         for metadata in &batch.metadata {
             self.add_metadata(batch, metadata, received_ms);
+        }
+        self.batch_locals = locals;
+        Ok(())
+    }
+
+    /// Adds some of a batch; `ids` are what `labels` knows the batch's series by, all of them, in order.
+    ///
+    /// Each series is defined where it stands, whether or not it stood in the file before: a scrape comes once
+    /// per file. Nothing is read of labels that the batch has itself.
+    pub fn add_numbered(
+        &mut self,
+        batch: &SeriesBatch,
+        ids: &[u32],
+        chosen: Chosen<'_>,
+        labels: &impl NumberedLabels,
+        received_ms: i64,
+    ) -> Result<(), LogError> {
+        let weight = weigh_numbered(batch, ids, chosen, labels);
+        self.admit(weight)?;
+
+        let mut locals = std::mem::take(&mut self.batch_locals);
+        locals.clear();
+        for at in chosen.series {
+            let id = ids[*at as usize];
+            locals.push(self.dictionary.define_numbered(batch.tenant.as_str(), id, labels));
+        }
+        self.summary.series += locals.len() as u64;
+        let series = |at: usize| &batch.series[chosen.series[at] as usize];
+        self.floats.add_batch(batch, series, &locals, &mut self.summary);
+        self.add_rare_samples(batch, (0..locals.len()).map(series).zip(&locals));
+        for at in chosen.metadata {
+            self.add_metadata(batch, &batch.metadata[*at as usize], received_ms);
         }
         self.batch_locals = locals;
         Ok(())
@@ -199,8 +236,15 @@ impl FileEncoder {
         local
     }
 
-    fn add_rare_samples(&mut self, batch: &SeriesBatch, locals: &[u32]) {
-        for (series, local) in batch.series.iter().zip(locals) {
+    fn add_rare_samples<'a>(
+        &mut self,
+        batch: &SeriesBatch,
+        series: impl Iterator<Item = (&'a BatchSeries, &'a u32)>,
+    ) {
+        if batch.histograms.is_empty() && batch.exemplars.is_empty() {
+            return;
+        }
+        for (series, local) in series {
             for sample in batch.histograms_of(series) {
                 put_histogram(&mut self.histograms, &mut self.histogram_base, *local, sample);
                 self.summary.histograms += 1;
@@ -256,6 +300,20 @@ impl FileEncoder {
 
 fn bytes_of(labels: &Labels) -> impl Iterator<Item = (&[u8], &[u8])> {
     labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+}
+
+/// What some of a batch adds to the frame.
+fn weigh_numbered(batch: &SeriesBatch, ids: &[u32], chosen: Chosen<'_>, labels: &impl NumberedLabels) -> u64 {
+    let mut weight = BATCH_WEIGHT;
+    for at in chosen.series {
+        let (series, id) = (&batch.series[*at as usize], ids[*at as usize]);
+        weight += series_weight(labels.numbers(id).len(), labels.text_bytes(id));
+        weight += FLOAT_WEIGHT * series.floats.len() as u64;
+        weight += batch.histograms_of(series).iter().map(|h| histogram_weight(&h.histogram)).sum::<u64>();
+        weight += batch.exemplars_of(series).iter().map(records::exemplar_weight).sum::<u64>();
+    }
+    let metadata = chosen.metadata.iter().map(|at| &batch.metadata[*at as usize]);
+    weight + metadata.map(|metadata| records::metadata_weight(&batch.tenant, metadata)).sum::<u64>()
 }
 
 /// Weight of a series definition, once its labels are known to be canonical.

@@ -4,6 +4,7 @@
 //! Which number stands for which series is `dictionary`'s.
 
 use crate::encoding::varint::{put_i64, put_u64, take_i64, take_u64, unzigzag, zigzag};
+use crate::model::series_batch::BatchSeries;
 use crate::model::{FloatSample, SeriesBatch};
 
 use super::malformed::{FLOAT_WEIGHT, Malformed, Weight};
@@ -35,14 +36,20 @@ struct StartRun {
 }
 
 impl FloatColumns {
-    /// Appends the batch's floats; `locals` numbers its series.
-    pub fn add_batch(&mut self, batch: &SeriesBatch, locals: &[u32], summary: &mut Summary) {
+    /// Appends floats of the batch, those of the series that `series` gives in turn; `locals` numbers them.
+    pub fn add_batch<'a>(
+        &mut self,
+        batch: &SeriesBatch,
+        series: impl Fn(usize) -> &'a BatchSeries,
+        locals: &[u32],
+        summary: &mut Summary,
+    ) {
         let mut at = 0;
         while at < locals.len() {
-            let floats = batch.floats_of(&batch.series[at]);
+            let floats = batch.floats_of(series(at));
             match floats {
                 [] => at += 1,
-                [one] => at = self.add_scrape(batch, locals, at, one.timestamp_ms, summary),
+                [one] => at = self.add_scrape(batch, &series, locals, at, one.timestamp_ms, summary),
                 many => {
                     self.add_series(locals[at], many, summary);
                     at += 1;
@@ -53,9 +60,10 @@ impl FloatColumns {
 
     /// Appends the series from `at` on that have one sample at `timestamp_ms`, as a scrape
     /// brings them. Answers where the next run starts.
-    fn add_scrape(
+    fn add_scrape<'a>(
         &mut self,
         batch: &SeriesBatch,
+        series: &impl Fn(usize) -> &'a BatchSeries,
         locals: &[u32],
         mut at: usize,
         timestamp_ms: i64,
@@ -63,8 +71,8 @@ impl FloatColumns {
     ) -> usize {
         self.locals.clear();
         self.values.clear();
-        while let (Some(series), Some(local)) = (batch.series.get(at), locals.get(at)) {
-            match batch.floats_of(series) {
+        while let Some(local) = locals.get(at) {
+            match batch.floats_of(series(at)) {
                 [] => {}
                 [one] if one.timestamp_ms == timestamp_ms => {
                     self.locals.push(*local);

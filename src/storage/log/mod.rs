@@ -40,10 +40,11 @@ mod values;
 
 use crate::encoding::log_file as layout;
 
-pub use decoder::{DecodedFrame, decode_fresh};
+pub use decoder::{DecodedFrame, FreshDecoder, decode_fresh};
 pub use defined::DefinedLabels;
+pub use dictionary::NumberedLabels;
 pub use directory::{LogFileEntry, file_path, list_files, remove_files};
-pub use encoder::FileEncoder;
+pub use encoder::{Chosen, FileEncoder};
 pub use error::LogError;
 pub use index::{IndexEntry, read_entries};
 pub use log::Log;

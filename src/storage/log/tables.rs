@@ -24,8 +24,24 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// Makes ready for another file, in the same memory.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.labels.clear();
+        self.pair_bytes.clear();
+        self.series = 0;
+        self.tenant = None;
+        self.previous.clear();
+        self.current.clear();
+    }
+
+    /// Texts and pairs that are defined.
+    pub fn labels(&self) -> &DefinedLabels {
+        &self.labels
+    }
+
+    /// Gives away what is defined, for the memory of something else: of use to nobody before it is cleared.
+    pub fn swap_labels(&mut self, labels: &mut DefinedLabels) {
+        std::mem::swap(&mut self.labels, labels);
     }
 
     /// How many series are defined.
@@ -51,15 +67,9 @@ impl Tables {
         }
     }
 
-    pub fn decode_symbols(
-        &mut self,
-        mut rest: &[u8],
-        new_labels: &mut DefinedLabels,
-    ) -> Result<(), Malformed> {
+    pub fn decode_symbols(&mut self, mut rest: &[u8]) -> Result<(), Malformed> {
         while !rest.is_empty() {
-            let text = take_text(&mut rest)?;
-            self.labels.push_symbol(text);
-            new_labels.push_symbol(text);
+            self.labels.push_symbol(take_text(&mut rest)?);
         }
         Ok(())
     }
@@ -68,7 +78,6 @@ impl Tables {
         &mut self,
         mut rest: &[u8],
         weight: &mut Weight,
-        new_labels: &mut DefinedLabels,
         new_series: &mut DefinedSeries,
     ) -> Result<(), Malformed> {
         while !rest.is_empty() {
@@ -78,7 +87,7 @@ impl Tables {
             }
             let tenant = self.tenant.as_ref().ok_or(Malformed::What("a series without a tenant"))?;
             new_series.begin_run(tenant);
-            if let Err(malformed) = self.take_pairs(&mut rest, head >> 1, new_labels) {
+            if let Err(malformed) = self.take_pairs(&mut rest, head >> 1) {
                 // What is copied from here on would not be known to be canonical.
                 self.current.clear();
                 return Err(malformed);
@@ -92,12 +101,7 @@ impl Tables {
     }
 
     /// Takes the pairs of the next series into `current`, and sees that they are canonical.
-    fn take_pairs(
-        &mut self,
-        rest: &mut &[u8],
-        count: u64,
-        new_labels: &mut DefinedLabels,
-    ) -> Result<(), Malformed> {
+    fn take_pairs(&mut self, rest: &mut &[u8], count: u64) -> Result<(), Malformed> {
         std::mem::swap(&mut self.previous, &mut self.current);
         self.current.clear();
         let mut from = 0;
@@ -106,7 +110,7 @@ impl Tables {
             let number = token >> 2;
             match token & 3 {
                 TOKEN_NEW => {
-                    let pair = self.define_pair(number, take_u32(rest)?, new_labels)?;
+                    let pair = self.define_pair(number, take_u32(rest)?)?;
                     self.push_pair(pair)?;
                 }
                 TOKEN_KNOWN if number < self.pair_bytes.len() as u64 => self.push_pair(number as u32)?,
@@ -137,12 +141,7 @@ impl Tables {
         (1..=left).contains(&number).then(|| from + number as usize)
     }
 
-    fn define_pair(
-        &mut self,
-        name: u64,
-        value: u32,
-        new_labels: &mut DefinedLabels,
-    ) -> Result<u32, Malformed> {
+    fn define_pair(&mut self, name: u64, value: u32) -> Result<u32, Malformed> {
         let name = u32::try_from(name).map_err(|_| Malformed::What("a symbol that is not defined"))?;
         let (name_text, value_text) = (self.symbol(name)?, self.symbol(value)?);
         if value_text.is_empty() {
@@ -154,7 +153,6 @@ impl Tables {
             u32::try_from(self.pair_bytes.len()).map_err(|_| Malformed::What("too many label pairs"))?;
         self.pair_bytes.push(text_bytes);
         self.labels.push_pair(name, value);
-        new_labels.push_pair(name, value);
         Ok(number)
     }
 

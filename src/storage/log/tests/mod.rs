@@ -5,6 +5,7 @@ mod crash;
 mod faults;
 mod fuzz;
 mod group_commit;
+mod numbered;
 mod object;
 mod round_trip;
 mod support;
