@@ -224,7 +224,8 @@ impl Engine {
         let held = self.active.read().hold();
         let epoch = held.epoch().number;
         if self.registry.recognise(batch, limits, epoch, is_asked) > 0 {
-            batch.known_by = Some(Arc::new(Recognised::new(Arc::clone(self), held)));
+            let store: Arc<dyn Readable> = Arc::<Self>::clone(self);
+            batch.known_by = Some(Arc::new(Recognised::new(store, held)));
         }
     }
 

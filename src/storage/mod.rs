@@ -128,8 +128,8 @@ impl Storage {
 
     /// Looks for series of a batch, among those that are asked for, whose labels need not be judged: with the
     /// same bytes they were judged before, by the same limits, and are in the head still. They get a number
-    /// ([`BatchSeries::known`]) that stands for their labels until this batch is appended here or dropped; flushes
-    /// wait for that. A replica recognises none: its segments need all labels anyway.
+    /// ([`BatchSeries::known`]) that stands for their labels until this batch is appended here or dropped: until then
+    /// a flush waits, and a replica forgets nothing. What a log needs labels for has them from the head.
     pub fn recognise(
         &self,
         batch: &mut SeriesBatch,
@@ -138,7 +138,7 @@ impl Storage {
     ) {
         match &self.0 {
             Kind::Alone(Alone { engine, .. }) => engine.recognise(batch, limits, is_asked),
-            Kind::Replica(_) => {}
+            Kind::Replica(replica) => replica.recognise(batch, limits, is_asked),
         }
     }
 

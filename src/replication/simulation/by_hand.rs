@@ -318,7 +318,7 @@ fn a_dead_block_is_not_forgotten_while_a_record_that_nobody_has_to_read_calls_it
     let job = stage.job();
     let sources: Vec<_> = job.view.fold.live.values().cloned().collect();
     let dead: BTreeSet<_> = sources.iter().map(|block| block.id).collect();
-    let plan = MergePlan { partition: PARTITION, sources };
+    let plan = MergePlan { partition: PARTITION, sources, aged_at_ms: None };
     stage.run(move |desk| merge(desk, job, plan)).expect("merged");
     for block in &dead {
         stage.bucket.delete(&ObjectName::Block(*block).to_string()).expect("memory takes everything");

@@ -21,6 +21,7 @@
 //!
 //! [`validate`]: mod@crate::ingest::validate
 
+mod numbered;
 mod restore;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -38,6 +39,8 @@ use super::tags::TagTable;
 use crate::model::series_batch::{BatchSeries, LabelLimits, LabelRef, RefusalReason, Refusals};
 use crate::model::{Labels, LabelsBuffer, Matcher, SeriesBatch, TenantId};
 
+use numbered::Placed;
+pub use numbered::{NumberedSeries, Place};
 pub use restore::LoggedLabels;
 
 /// A series' number in this process.
@@ -94,6 +97,7 @@ struct Inner {
     keys: Keys,
     index: LabelIndex,
     entries: Slab<Entry>,
+    placed: Placed,
     by_pairs: TagTable,
     by_span: TagTable,
     last_generation: u32,
@@ -116,11 +120,16 @@ impl Default for Registry {
 
 impl Registry {
     pub fn new() -> Self {
+        Self::with(Placed::default())
+    }
+
+    fn with(placed: Placed) -> Self {
         let keys = Keys::random();
         let inner = Inner {
             keys: keys.clone(),
             index: LabelIndex::new(keys.clone()),
             entries: Slab::default(),
+            placed,
             by_pairs: TagTable::default(),
             by_span: TagTable::default(),
             last_generation: 0,
@@ -590,7 +599,7 @@ impl Inner {
     fn enter(&mut self, tenant: TenantNumber, pairs: Box<[PairNumber]>, hash: u64, epoch: u32) -> SeriesId {
         // Who compares generations does not do so for as long as it takes to count to 2^32.
         self.last_generation = self.last_generation.checked_add(1).unwrap_or(1);
-        self.series_bytes += entry_bytes(&pairs);
+        self.series_bytes += entry_bytes(&pairs) + self.placed.entry_bytes();
         let id = self.entries.insert(Entry {
             pairs,
             span: None,
@@ -600,6 +609,7 @@ impl Inner {
             last_epoch: AtomicU32::new(epoch),
         });
         self.index.enter(tenant, &self.entries[id].pairs, id);
+        self.placed.enter(&self.index, tenant, &self.entries[id].pairs, id);
         self.by_pairs.insert(hash, id);
         self.last_registered = id;
         id
@@ -612,7 +622,8 @@ impl Inner {
             self.by_span.remove(tag_of(span), id);
         }
         self.index.leave(entry.tenant, &entry.pairs, id);
-        self.series_bytes -= entry_bytes(&entry.pairs);
+        self.placed.leave(id);
+        self.series_bytes -= entry_bytes(&entry.pairs) + self.placed.entry_bytes();
     }
 
     /// Why a new series was refused: which label has too many values, and the series.

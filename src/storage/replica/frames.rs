@@ -11,12 +11,13 @@ use crate::model::{Labels, TimeRange};
 use crate::storage::head::epoch::{Epoch, EpochWriter};
 use crate::storage::head::registry::LoggedLabels;
 use crate::storage::head::{Registry, SeriesRef};
-use crate::storage::log::{DecodedFrame, LoggedMetadata, decode_fresh};
+use crate::storage::log::{DecodedFrame, FreshDecoder, LoggedMetadata};
 
 /// Enters one frame after another.
 pub struct Frames<'a> {
     registry: &'a Registry,
     epoch: &'a Epoch,
+    decoder: FreshDecoder,
     frame: DecodedFrame,
     labels: LoggedLabels,
     /// By number in the frame.
@@ -32,6 +33,7 @@ impl<'a> Frames<'a> {
         Self {
             registry,
             epoch,
+            decoder: FreshDecoder::default(),
             frame: DecodedFrame::default(),
             labels: LoggedLabels::default(),
             series: Vec::new(),
@@ -42,7 +44,7 @@ impl<'a> Frames<'a> {
     /// Enters the payload of a fresh frame; the error says what of it makes no sense. Selected samples are
     /// left out. Exemplars stay, as they do in every store.
     pub fn enter(&mut self, payload: &[u8], deletions: &[Selected]) -> Result<(), String> {
-        decode_fresh(payload, &mut self.frame).map_err(|error| error.to_string())?;
+        self.decoder.decode(payload, &mut self.frame).map_err(|error| error.to_string())?;
         if let Some(tombstone) = self.frame.tombstones.first() {
             // Deletions are objects of their own; one in a segment is not of our making.
             return Err(format!("deletion {:032x} does not belong here", tombstone.id));
@@ -63,9 +65,8 @@ impl<'a> Frames<'a> {
     }
 
     fn enter_series(&mut self) {
-        self.labels.clear();
         self.series.clear();
-        self.labels.append(&self.frame.new_labels);
+        self.labels.replace(&mut self.frame.new_labels);
         for (tenant, series) in self.frame.new_series.runs() {
             self.registry.restore(&mut self.labels, tenant, series, self.epoch.number, &mut self.series);
         }
@@ -76,7 +77,7 @@ impl<'a> Frames<'a> {
         let mut number = 0;
         for (tenant, series) in self.frame.new_series.runs() {
             for pairs in series {
-                let texts = pairs.iter().map(|pair| self.frame.new_labels.label(*pair));
+                let texts = pairs.iter().map(|pair| self.labels.label(*pair));
                 let labels = Labels::from_sorted(texts);
                 let hiding = deletions.iter().filter(|selected| selected.matches(tenant, &labels));
                 let ranges: Vec<TimeRange> = hiding.map(|selected| selected.range).collect();

@@ -322,7 +322,7 @@ impl LocalStore for Local {
     type Write = Prepared;
 
     fn put(&mut self, write: Prepared) -> Result<u64, String> {
-        let put = self.open.put(write);
+        let put = self.open.put(write, &self.shared.registry);
         self.note_unsent();
         put
     }

@@ -4,7 +4,7 @@
 //! in memory and as files of a folder that may be deleted at any time, and pages of blocks. What is done
 //! when, and why nothing is lost, is [`crate::replication`]'s; this is what that core calls *the storage*.
 //!
-//! - a write: `partition` splits it, `open_batch` encodes the next segment
+//! - a write: `partition` says what of it belongs where, `open_batch` encodes the next segment
 //! - a segment: `held` keeps it, `frames` puts its samples into an epoch, `pins` those of our own writes; where it cannot
 //!   be applied, `quarantine` says what is refused and `whole` refuses it; `poison` finds out which one kills
 //! - a block: [`build`] makes it, `blocks` shows it as a part, `pieces` what the local disk keeps of it, `aged` that it
@@ -54,7 +54,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::Clock;
 use crate::memory::{MemoryBudget, MemoryLease};
-use crate::model::series_batch::{RefusalReason, Refusals, Written};
+use crate::model::series_batch::{BatchSeries, LabelLimits, RefusalReason, Refusals, Written};
 use crate::model::{SeriesBatch, TenantId};
 use crate::querier::QueryError;
 use crate::replication::build::{Build, Filtered, NewBlock};
@@ -76,6 +76,7 @@ use super::head::{Cardinality, MetadataTable, Registry};
 use super::merge::working_bytes;
 use super::options::{Readiness, SeriesLimit, StorageOptions, StorageStats};
 use super::readable::Readable;
+use super::recognised::Recognised;
 use super::retention::Retention;
 use super::select::TenantQuerier;
 use super::side_by_side::SideBySide;
@@ -233,7 +234,7 @@ impl ReplicaStore {
         let ahead = (replica.local_cache_bytes > 0).then(start_ahead).transpose();
         let ahead = ahead.map_err(|source| StorageError::Thread { name: "onggi-ahead", source })?;
         let shared = Arc::new(Shared {
-            registry: Registry::new(),
+            registry: Registry::placing(partition::place),
             metadata: Arc::default(),
             view: ArcSwap::default(),
             held,
@@ -342,6 +343,19 @@ impl ReplicaStore {
         })
     }
 
+    /// Recognises series of a batch; see [`super::Storage::recognise`].
+    pub fn recognise(
+        &self,
+        batch: &mut SeriesBatch,
+        limits: &LabelLimits,
+        is_asked: impl Fn(&SeriesBatch, &BatchSeries) -> bool,
+    ) {
+        let pin = self.shared.pins.pin();
+        if self.shared.registry.recognise(batch, limits, pin.epoch(), is_asked) > 0 {
+            batch.known_by = Some(Arc::new(Recognised::new(self.readable(), pin)));
+        }
+    }
+
     /// Stores a batch; durable in the bucket and visible here when it returns.
     pub async fn append(&self, mut batch: SeriesBatch) -> Result<Appended, AppendError> {
         self.admit()?;
@@ -359,7 +373,8 @@ impl ReplicaStore {
         if batch.is_empty() {
             return Ok(Appended { written: Written::default(), refused, position: None });
         }
-        let prepared = Prepared::new(batch, ids, pin, self.shared.clock.now_ms());
+        let received_ms = self.shared.clock.now_ms();
+        let prepared = Prepared::new(batch, ids, &self.shared.registry, pin, received_ms);
         let position = self.driver.write(prepared).await;
         let position = position.map_err(|refused| AppendError::Unavailable(refused.to_string()))?;
         Ok(Appended { written, refused, position: Some(position) })

@@ -1,9 +1,10 @@
 //! What the next segment of this replica's log will hold: a frame per partition.
 //!
-//! Owns the encoders between a request and [`segment::encode`]. A request's pieces are prepared by its
-//! own thread; here they only go into the encoders of their partitions. What goes in is also kept as it came, under
-//! the ids that its series were resolved to: once the segment is durable that enters the open epoch, and nothing
-//! need be decoded that was encoded here.
+//! Owns the encoders between a request and [`segment::encode`]. What of a request is whose partition's is found out by
+//! its own thread; here that only goes into the encoders. By then a request has no labels any more: each frame has all
+//! labels of its series from the registry, under the ids that they were resolved to, whether they were read,
+//! judged and looked up or recognised by their bytes. What goes in is also kept as it came: once the segment is durable
+//! that enters the open epoch, and nothing need be decoded that was encoded here.
 
 use bytes::Bytes;
 
@@ -11,31 +12,51 @@ use crate::encoding::frame::FRAME_HEADER_BYTES;
 use crate::encoding::log_file::FileHeader;
 use crate::model::series_batch::BatchSeries;
 use crate::model::{FloatSample, SeriesBatch};
-use crate::replication::names::{Partition, SegmentId};
+use crate::replication::names::SegmentId;
 use crate::replication::segment::{self, PartitionFrame};
 use crate::storage::engine::bytes_in_head;
 use crate::storage::head::registry::SeriesId;
 use crate::storage::head::{Epoch, MetadataTable, Registry};
-use crate::storage::log::FileEncoder;
+use crate::storage::log::{Chosen, FileEncoder};
 
-use super::partition::{self, PARTITIONS};
+use super::partition::{PARTITIONS, Shares, of_metric};
 use super::pins::Pin;
 
 /// A request on its way into the log.
 pub struct Prepared {
-    pieces: Vec<(Partition, SeriesBatch)>,
-    received_ms: i64,
+    series: Shares,
+    metadata: Shares,
     resolved: Resolved,
 }
 
 impl Prepared {
-    /// Of a canonical batch whose series have these ids, none of them refused, for as long as they are pinned.
-    pub fn new(mut batch: SeriesBatch, ids: Vec<SeriesId>, pin: Pin, received_ms: i64) -> Self {
-        let pieces = partition::split(&batch);
+    /// Of a batch whose series have these ids in a registry that places them by [`super::partition::place`], none of
+    /// them refused. They are marked with the epoch that is pinned.
+    pub fn new(
+        mut batch: SeriesBatch,
+        ids: Vec<SeriesId>,
+        registry: &Registry,
+        pin: Pin,
+        received_ms: i64,
+    ) -> Self {
         // Ids stand for labels from here on: a request's text is much larger than its samples.
-        batch.text = Bytes::new();
-        batch.labels = Vec::new();
-        Self { pieces, received_ms, resolved: Resolved { batch, ids, received_ms, _pin: pin } }
+        (batch.text, batch.labels, batch.known_by) = (Bytes::new(), Vec::new(), None);
+        let series = Shares::new(&registry.places(&ids));
+        Self::of_shares(series, Resolved { batch, ids, received_ms, pin })
+    }
+
+    /// Of a batch without series.
+    pub fn of_metadata(batch: SeriesBatch, pin: Pin, received_ms: i64) -> Self {
+        assert!(batch.series.is_empty(), "who has series resolves them");
+        Self::of_shares(Shares::new(&[]), Resolved { batch, ids: Vec::new(), received_ms, pin })
+    }
+
+    fn of_shares(series: Shares, resolved: Resolved) -> Self {
+        let batch = &resolved.batch;
+        let families =
+            batch.metadata.iter().map(|metadata| of_metric(batch.tenant.as_str(), &metadata.metric));
+        let metadata = Shares::new(&families.collect::<Vec<_>>());
+        Self { series, metadata, resolved }
     }
 }
 
@@ -45,14 +66,16 @@ pub struct Resolved {
     batch: SeriesBatch,
     ids: Vec<SeriesId>,
     received_ms: i64,
-    _pin: Pin,
+    pin: Pin,
 }
 
 impl Resolved {
     /// Makes it visible: samples in an epoch, and what it says of metric families.
     pub fn enter(&self, registry: &Registry, metadata: &MetadataTable, epoch: &Epoch) {
-        // Before the pin goes: from here on the epoch keeps them registered.
-        registry.mark_used(&self.ids, epoch.number);
+        if epoch.number != self.pin.epoch() {
+            // Before the pin goes: from here on the epoch keeps them registered.
+            registry.mark_used(&self.ids, epoch.number);
+        }
         epoch.apply(registry, &self.batch, &self.ids);
         metadata.apply(&self.batch.tenant, &self.batch.metadata, self.received_ms);
     }
@@ -72,8 +95,9 @@ pub struct OpenBatch {
     /// By partition; none where nothing was put since the last segment.
     encoders: Vec<Option<FileEncoder>>,
     resolved: Vec<Resolved>,
-    /// Whether the encoders have samples of a request that was refused half way.
-    has_more: bool,
+    /// Of requests that were refused half way. The encoders have samples of them, and know labels by numbers that
+    /// must not come to stand for others.
+    refused: Vec<Pin>,
     bytes: u64,
 }
 
@@ -89,11 +113,18 @@ pub struct Frozen {
 impl OpenBatch {
     /// Adds a request's samples and says how many bytes that makes. After an error some of them may be
     /// in the batch: the request is refused, and what is written all the same is absorbed by the join.
-    pub fn put(&mut self, write: Prepared) -> Result<u64, String> {
-        let added = self.encode(&write).inspect_err(|_| self.has_more = true)?;
-        self.bytes += added + write.resolved.bytes();
-        self.resolved.push(write.resolved);
-        Ok(added)
+    pub fn put(&mut self, write: Prepared, registry: &Registry) -> Result<u64, String> {
+        match self.encode(&write, registry) {
+            Ok(added) => {
+                self.bytes += added + write.resolved.bytes();
+                self.resolved.push(write.resolved);
+                Ok(added)
+            }
+            Err(why) => {
+                self.refused.push(write.resolved.pin);
+                Err(why)
+            }
+        }
     }
 
     /// Memory that it takes.
@@ -101,15 +132,21 @@ impl OpenBatch {
         self.bytes
     }
 
-    fn encode(&mut self, write: &Prepared) -> Result<u64, String> {
+    fn encode(&mut self, write: &Prepared, registry: &Registry) -> Result<u64, String> {
         self.encoders.resize_with(usize::from(PARTITIONS), || None);
+        let Prepared { series, metadata, resolved } = write;
+        let Resolved { batch, ids, received_ms, .. } = resolved;
+        let labels = registry.numbered();
         let mut added = 0;
-        for (partition, piece) in &write.pieces {
-            let encoder = self.encoders[usize::from(*partition)].get_or_insert_with(FileEncoder::new);
+        for (partition, encoder) in (0..).zip(&mut self.encoders) {
+            let chosen = Chosen { series: series.of(partition), metadata: metadata.of(partition) };
+            if chosen.series.is_empty() && chosen.metadata.is_empty() {
+                continue;
+            }
+            let encoder = encoder.get_or_insert_with(FileEncoder::new);
             let before = encoder.open_bytes();
-            // Each is defined where it stands: a scrape comes once per segment.
-            let numbers: Vec<u32> = (encoder.defined()..).take(piece.series.len()).collect();
-            encoder.add_batch(piece, &numbers, write.received_ms).map_err(|error| error.to_string())?;
+            let taken = encoder.add_numbered(batch, ids, chosen, &labels, *received_ms);
+            taken.map_err(|error| error.to_string())?;
             added += encoder.open_bytes() - before;
         }
         Ok(added)
@@ -117,7 +154,7 @@ impl OpenBatch {
 
     /// The batch as an object of the log, and an empty batch from here on.
     pub fn freeze(&mut self, id: SegmentId, created_ms: i64) -> Frozen {
-        let Self { encoders, resolved, has_more, bytes } = std::mem::take(self);
+        let Self { encoders, resolved, refused, bytes } = std::mem::take(self);
         let frames: Vec<PartitionFrame> = (0..)
             .zip(encoders)
             .filter_map(|(partition, encoder)| {
@@ -128,7 +165,7 @@ impl OpenBatch {
             .collect();
         let header = FileHeader { log: id.log, sequence: id.sequence, created_ms };
         let object = segment::encode(&header, &frames);
-        Frozen { object, resolved: (!has_more).then_some(resolved), bytes }
+        Frozen { object, resolved: refused.is_empty().then_some(resolved), bytes }
     }
 }
 

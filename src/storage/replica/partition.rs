@@ -6,7 +6,6 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::model::series_batch::{BatchSeries, SeriesBatch};
 use crate::replication::names::Partition;
 
 /// Of every bucket, for ever: rows of one partition are never looked for in another.
@@ -36,49 +35,51 @@ pub fn of_metric(tenant: &str, metric: &str) -> Partition {
     of_series(tenant, std::iter::once((&b"metric"[..], metric.as_bytes())))
 }
 
-/// A canonical batch along partitions, which ascend; all pieces share the batch's text. All labels stand in
-/// the batch: no series of a replica's batch was recognised by its bytes.
-pub fn split(batch: &SeriesBatch) -> Vec<(Partition, SeriesBatch)> {
-    let mut pieces: Vec<Option<SeriesBatch>> = (0..PARTITIONS).map(|_| None).collect();
-    let tenant = batch.tenant.as_str();
-    for series in &batch.series {
-        let partition = of_series(tenant, batch.labels_of(series));
-        push(piece(&mut pieces, partition, batch), batch, series);
+/// [`of_series`] for a registry, which then knows it of every series.
+pub fn place<'a>(tenant: &str, labels: &mut dyn Iterator<Item = (&'a [u8], &'a [u8])>) -> Partition {
+    of_series(tenant, labels)
+}
+
+/// Places in a batch along partitions.
+#[derive(Debug)]
+pub struct Shares {
+    /// By partition; in order of the batch within each.
+    places: Vec<u32>,
+    /// Where those of each partition end.
+    ends: [u32; PARTITIONS as usize],
+}
+
+impl Shares {
+    /// Of a batch whose things, one after the other, belong to these partitions.
+    pub fn new(partitions: &[Partition]) -> Self {
+        let mut ends = [0; PARTITIONS as usize];
+        for partition in partitions {
+            ends[usize::from(*partition)] += 1;
+        }
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        // Each begins where it ends as long as nothing is in it.
+        let mut places = vec![0; partitions.len()];
+        for (place, partition) in (0..).zip(partitions) {
+            let end = &mut ends[usize::from(*partition)];
+            places[*end as usize] = place;
+            *end += 1;
+        }
+        Self { places, ends }
     }
-    for metadata in &batch.metadata {
-        let partition = of_metric(tenant, &metadata.metric);
-        piece(&mut pieces, partition, batch).metadata.push(metadata.clone());
+
+    pub fn of(&self, partition: Partition) -> &[u32] {
+        let at = usize::from(partition);
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.places[start as usize..self.ends[at] as usize]
     }
-    (0..).zip(pieces).filter_map(|(partition, piece)| Some((partition, piece?))).collect()
-}
-
-fn piece<'a>(
-    pieces: &'a mut [Option<SeriesBatch>],
-    partition: Partition,
-    batch: &SeriesBatch,
-) -> &'a mut SeriesBatch {
-    pieces[usize::from(partition)]
-        .get_or_insert_with(|| SeriesBatch::new(batch.tenant.clone(), batch.text.clone()))
-}
-
-fn push(piece: &mut SeriesBatch, batch: &SeriesBatch, series: &BatchSeries) {
-    let labels = extend(&mut piece.labels, batch.label_refs(series));
-    let floats = extend(&mut piece.floats, batch.floats_of(series));
-    let histograms = extend(&mut piece.histograms, batch.histograms_of(series));
-    let exemplars = extend(&mut piece.exemplars, batch.exemplars_of(series));
-    piece.series.push(BatchSeries { labels, floats, histograms, exemplars, ..BatchSeries::default() });
-}
-
-fn extend<T: Clone>(column: &mut Vec<T>, more: &[T]) -> std::ops::Range<u32> {
-    let start = column.len() as u32;
-    column.extend_from_slice(more);
-    start..column.len() as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{FloatSample, Labels, TenantId};
 
     fn of(tenant: &str, labels: &[(&str, &str)]) -> Partition {
         of_series(tenant, labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
@@ -107,28 +108,21 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_and_family_is_in_one_piece() {
-        let mut batch = SeriesBatch::new(TenantId::anonymous(), bytes::Bytes::new());
-        for number in 0..500_i64 {
-            let labels = Labels::from_pairs([("__name__", "up"), ("instance", &format!("i{number}"))]);
-            let sample = FloatSample { timestamp_ms: number, start_ms: 0, value: number as f64 };
-            batch.push_owned(&labels, &[sample], &[], &[]);
-        }
-        let pieces = split(&batch);
+    fn everything_is_in_the_share_of_its_partition_in_the_order_in_which_it_came() {
+        for count in [0, 1, 5, 500_u32] {
+            let partitions: Vec<Partition> =
+                (0..count).map(|number| of("t", &[("instance", &number.to_string())])).collect();
+            let shares = Shares::new(&partitions);
 
-        let mut times: Vec<i64> = Vec::new();
-        for (partition, piece) in &pieces {
-            for series in &piece.series {
-                assert_eq!(of_series("anonymous", piece.labels_of(series)), *partition);
-                let sample = piece.floats_of(series)[0];
-                assert_eq!(
-                    piece.labels_of(series).last(),
-                    Some((&b"instance"[..], format!("i{}", sample.timestamp_ms).as_bytes()))
-                );
-                times.push(sample.timestamp_ms);
+            let mut all = Vec::new();
+            for partition in 0..PARTITIONS {
+                let share = shares.of(partition);
+                assert!(share.is_sorted());
+                assert!(share.iter().all(|place| partitions[*place as usize] == partition));
+                all.extend_from_slice(share);
             }
+            all.sort_unstable();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
         }
-        times.sort_unstable();
-        assert_eq!(times, (0..500).collect::<Vec<_>>());
     }
 }

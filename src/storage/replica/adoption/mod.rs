@@ -361,8 +361,7 @@ fn run(
         *stage.lock() = Stage::Running { done_days, total_days: Some(total_days) };
     };
     let write = |batch: SeriesBatch, received_ms: i64| {
-        // It has no series.
-        let prepared = Prepared::new(batch, Vec::new(), pins.pin(), received_ms);
+        let prepared = Prepared::of_metadata(batch, pins.pin(), received_ms);
         let written = wait(adopter, driver.write(prepared))?;
         written.map(|_| ()).map_err(refused)
     };

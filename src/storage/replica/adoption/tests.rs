@@ -37,7 +37,7 @@ fn adopter(path: &Path, bucket: &BucketClient, runtime: &Runtime) -> Adopter {
 /// Runs it as the thread of a replica would that is part of the row.
 fn adopt(adopter: &Adopter, row: &Storage, runtime: &Runtime, go_on: GoOn<'_>) -> Result<(), AdoptionError> {
     let write = |batch: SeriesBatch, received_ms: i64| {
-        let prepared = Prepared::new(batch, Vec::new(), of(row).shared.pins.pin(), received_ms);
+        let prepared = Prepared::of_metadata(batch, of(row).shared.pins.pin(), received_ms);
         runtime.block_on(of(row).driver.write(prepared)).map(|_| ()).map_err(refused)
     };
     adopter.run(&write, &|done, days| assert!(done <= days), go_on)

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::frames::Frames;
+use super::super::partition::{self, of_series};
 use super::super::pins::Pins;
 use super::*;
 use crate::chunk::histogram_canonical_bytes;
 use crate::encoding::log_file::LogId;
-use crate::model::series_batch::{HistogramSample, Refusals};
+use crate::model::series_batch::{HistogramSample, LabelLimits, Refusals};
 use crate::model::{Exemplar, Labels, Metadata, MetricType, TenantId, TimeRange, stale_nan};
 use crate::storage::join::SampleColumns;
 use crate::storage::select::sort_exemplars;
@@ -30,11 +31,16 @@ type Bits = (Vec<(i64, i64, u64)>, Vec<(i64, i64, Vec<u8>)>, Vec<(i64, u64, Stri
 impl Store {
     fn new(epoch: u64) -> Self {
         let epoch = Epoch::new(epoch, 0, 0, 0);
-        Self { registry: Registry::new(), metadata: MetadataTable::default(), epoch }
+        Self { registry: Registry::placing(partition::place), metadata: MetadataTable::default(), epoch }
     }
 
     fn resolve(&self, batch: &SeriesBatch, epoch: u64) -> Vec<SeriesId> {
         self.registry.resolve(batch, epoch, &|_, _| Ok(()), &mut Refusals::default())
+    }
+
+    /// As a request of series that are marked with an epoch.
+    fn prepare(&self, batch: &SeriesBatch, epoch: u64, pin: Pin, received_ms: i64) -> Prepared {
+        Prepared::new(batch.clone(), self.resolve(batch, epoch), &self.registry, pin, received_ms)
     }
 
     /// As a segment of another replica.
@@ -141,8 +147,7 @@ proptest! {
         let pins = Pins::new(1);
         let mut open = OpenBatch::default();
         for (received_ms, batch) in (5..).zip(&batches) {
-            let ids = here.resolve(batch, 1);
-            open.put(Prepared::new(batch.clone(), ids, pins.pin(), received_ms)).expect("canonical");
+            open.put(here.prepare(batch, 1, pins.pin(), received_ms), &here.registry).expect("small");
         }
         let Frozen { object, resolved, .. } = open.freeze(ID, 1);
         prop_assert_eq!(open.bytes(), 0);
@@ -163,27 +168,89 @@ proptest! {
     }
 }
 
+/// Series of one sample each.
+fn ups(count: u64) -> SeriesBatch {
+    let mut batch = SeriesBatch::new(TenantId::anonymous(), Bytes::new());
+    for number in 0..count {
+        batch.push_owned(&up(number), &[FloatSample { timestamp_ms: 1, start_ms: 0, value: 1.0 }], &[], &[]);
+    }
+    batch
+}
+
+fn up(instance: u64) -> Labels {
+    Labels::from_pairs([("__name__", "up"), ("instance", &instance.to_string())])
+}
+
+/// What [`ups`] has and a series of the last partitions that stands in it so often that no frame takes it.
+fn too_heavy() -> SeriesBatch {
+    let is_late = |instance: &u64| {
+        let labels = up(*instance);
+        let bytes = labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        of_series("anonymous", bytes) > PARTITIONS / 2
+    };
+    let late = (200..).find(is_late).expect("half of all are");
+    let mut batch = ups(200);
+    let samples: Vec<FloatSample> =
+        (0..6000).map(|at| FloatSample { timestamp_ms: at, start_ms: 0, value: 0.5 }).collect();
+    batch.push_owned(&up(late), &samples, &[], &[]);
+    let heavy = batch.series[200].clone();
+    batch.series.extend(std::iter::repeat_n(heavy, 1000));
+    batch
+}
+
 #[test]
 fn a_batch_with_a_request_that_was_refused_half_way_is_decoded() {
-    let mut batch = SeriesBatch::new(TenantId::anonymous(), Bytes::new());
-    let sample = FloatSample { timestamp_ms: 1, start_ms: 0, value: 1.0 };
-    for number in 0..200 {
-        let labels = Labels::from_pairs([("__name__", "up"), ("instance", &number.to_string())]);
-        batch.push_owned(&labels, &[sample], &[], &[]);
-    }
     let store = Store::new(1);
     let pins = Pins::new(1);
-    let prepared = |batch: &SeriesBatch| Prepared::new(batch.clone(), store.resolve(batch, 1), pins.pin(), 0);
-    let mut bad = prepared(&batch);
-    // Its last piece is not canonical: the encoder refuses it when the others are in.
-    let (_, piece) = bad.pieces.last_mut().expect("there are some");
-    let series = piece.series[0].labels.clone();
-    piece.labels[series.start as usize..series.end as usize].reverse();
+    let prepared = |batch: &SeriesBatch| store.prepare(batch, 1, pins.pin(), 0);
 
     let mut open = OpenBatch::default();
-    open.put(prepared(&batch)).expect("canonical");
-    open.put(bad).expect_err("not canonical");
-    assert!(open.freeze(ID, 1).resolved.is_none());
-    open.put(prepared(&batch)).expect("canonical");
+    open.put(prepared(&ups(200)), &store.registry).expect("small");
+    // It is refused when other partitions have what is theirs.
+    open.put(prepared(&too_heavy()), &store.registry).expect_err("too heavy for a frame");
+    let Frozen { object, resolved, .. } = open.freeze(ID, 1);
+    assert!(resolved.is_none());
+    assert_eq!(pins.oldest_needed(2), 2, "nothing is pinned any more");
+    let other = Store::new(1);
+    other.decode(&object);
+    assert_eq!(other.epoch.all_series().len(), 200);
+
+    open.put(prepared(&ups(200)), &store.registry).expect("small");
     assert_eq!(open.freeze(ID, 1).resolved.map(|all| all.len()), Some(1), "the next batch is whole again");
+}
+
+#[test]
+fn what_a_refused_request_told_of_labels_is_not_taken_for_others() {
+    let store = Store::new(1);
+    let pins = Pins::new(1);
+    let mut open = OpenBatch::default();
+    let refused = store.prepare(&too_heavy(), 1, pins.pin(), 0);
+    open.put(refused, &store.registry).expect_err("too heavy for a frame");
+
+    assert_eq!(pins.oldest_needed(2), 1, "its labels are in the encoders, under numbers that are kept");
+    store.registry.forget_unused(pins.oldest_needed(2) - 1);
+    let active = store.registry.active();
+    assert_eq!(active, 201);
+}
+
+#[test]
+fn a_segment_is_the_same_whether_its_series_were_recognised_or_judged() {
+    let limits = LabelLimits::default();
+    let judged = || SeriesBatch { judged_by: Some(limits), ..ups(300) };
+    let store = Store::new(1);
+    let pins = Pins::new(1);
+    let segment = |batch: SeriesBatch| {
+        let mut open = OpenBatch::default();
+        open.put(store.prepare(&batch, 1, pins.pin(), 0), &store.registry).expect("small");
+        open.freeze(ID, 1).object
+    };
+    let of_judged = segment(judged());
+
+    let mut batch = judged();
+    assert_eq!(store.registry.recognise(&mut batch, &limits, 1, |_, _| true), 300);
+    // As a request is whose labels nobody has read.
+    (batch.text, batch.labels) = (Bytes::new(), Vec::new());
+    batch.series.iter_mut().for_each(|series| series.labels = 0..0);
+
+    assert_eq!(segment(batch), of_judged);
 }

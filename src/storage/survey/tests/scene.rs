@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::clock::{Clock, SystemClock};
 use crate::encoding::frame::FRAME_HEADER_BYTES;
 use crate::encoding::log_file::{FileHeader, LogId};
-use crate::model::{FloatSample, SeriesBatch};
+use crate::model::{FloatSample, Labels, SeriesBatch};
 use crate::replication::bucket::{Answer, Request};
 use crate::replication::build::{Build, Filtered, NewBlock};
 use crate::replication::fresh_ids::FreshIds;
@@ -22,7 +22,7 @@ use crate::storage::bucket::{BucketClient, Scripts};
 use crate::storage::check::{Finding, Watch};
 use crate::storage::log::FileEncoder;
 use crate::storage::replica::build::{HeldFrames, build};
-use crate::storage::replica::partition::{PARTITIONS, split};
+use crate::storage::replica::partition::{PARTITIONS, of_metric, of_series};
 use crate::storage::survey::Survey;
 use crate::storage::survey::verify::{Verified, verify};
 use crate::storage::tests::{NOW_MS, batch, float, labels};
@@ -147,6 +147,21 @@ impl Scene {
 
     /// Writes a segment as a replica does.
     pub async fn segment(&mut self, sequence: u64, batch: SeriesBatch) {
+        let mut pieces: BTreeMap<Partition, SeriesBatch> = BTreeMap::new();
+        let tenant = batch.tenant.clone();
+        let nothing = || SeriesBatch::new(tenant.clone(), Bytes::new());
+        for series in &batch.series {
+            let partition = of_series(tenant.as_str(), batch.labels_of(series));
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("labels are UTF-8");
+            let labels = batch.labels_of(series).map(|(name, value)| (text(name), text(value)));
+            let (floats, histograms) = (batch.floats_of(series), batch.histograms_of(series));
+            let piece = pieces.entry(partition).or_insert_with(nothing);
+            piece.push_owned(&Labels::from_pairs(labels), floats, histograms, batch.exemplars_of(series));
+        }
+        for metadata in &batch.metadata {
+            let partition = of_metric(tenant.as_str(), &metadata.metric);
+            pieces.entry(partition).or_insert_with(nothing).metadata.push(metadata.clone());
+        }
         let frame = |(partition, piece): (Partition, SeriesBatch)| {
             let mut encoder = FileEncoder::new();
             let numbers: Vec<u32> = (0..piece.series.len() as u32).collect();
@@ -155,7 +170,7 @@ impl Scene {
             let payload = Bytes::from(frame.into_bytes()).slice(FRAME_HEADER_BYTES..);
             PartitionFrame { partition, payload }
         };
-        let frames: Vec<PartitionFrame> = split(&batch).into_iter().map(frame).collect();
+        let frames: Vec<PartitionFrame> = pieces.into_iter().map(frame).collect();
         self.segment_of(sequence, frames).await;
     }
 

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::model::series_batch::HistogramSample;
+use crate::model::series_batch::{HistogramSample, Refusals};
 use crate::model::{Counts, Histogram, Metadata, MetricType, ResetHint, SeriesBatch, Span};
 use crate::replication::segment::{self, PartitionFrame};
 use crate::storage::replica::open_batch::{OpenBatch, Prepared};
@@ -111,12 +111,13 @@ fn batch_of(tenant: &str) -> SeriesBatch {
 
 fn segment_now() -> Bytes {
     let mut open = OpenBatch::default();
+    let registry = Registry::placing(partition::place);
     let pins = Pins::new(1);
     for tenant in TENANTS {
         let batch = batch_of(tenant);
-        // They tell where samples go when the segment is durable, not what it is.
-        let ids = vec![0; batch.series.len()];
-        open.put(Prepared::new(batch, ids, pins.pin(), NOW_MS)).expect("it is small");
+        let ids = registry.resolve(&batch, 1, &|_, _| Ok(()), &mut Refusals::default());
+        let prepared = Prepared::new(batch, ids, &registry, pins.pin(), NOW_MS);
+        open.put(prepared, &registry).expect("it is small");
     }
     open.freeze(SEGMENT, NOW_MS).object
 }
