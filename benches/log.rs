@@ -1,14 +1,21 @@
 //! The log's codec: nanoseconds per sample to encode and to decode, bytes per sample.
 //!
 //! 100 targets of 500 series each send a scrape in requests of 2000 samples: counters, gauges, and
-//! some true doubles. The figure that counts is the steady state; definitions are measured apart.
+//! some true doubles. The figure that counts is the steady state; definitions are measured apart. In a segment of a
+//! replica each series is defined again: what that costs who writes it, by the labels of requests and by those that
+//! the head has, and what who reads it.
 
 use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use onggi::encoding::frame::FRAME_HEADER_BYTES;
+use onggi::model::series_batch::Refusals;
 use onggi::model::{FloatSample, Labels, SeriesBatch, TenantId};
-use onggi::storage::internals::{DecodedFrame, FileEncoder, Log, LogFileReader, LogOptions, file_path};
+use onggi::storage::internals::{
+    Chosen, DecodedFrame, FileEncoder, FreshDecoder, Log, LogFileReader, LogOptions, LoggedLabels, Registry,
+    file_path,
+};
 
 const TARGETS: u32 = 100;
 const SERIES_PER_TARGET: u32 = 500;
@@ -133,5 +140,53 @@ fn decode(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode, decode);
+/// All series in one partition: what a place costs is paid when a series is registered.
+fn place<'a>(_tenant: &str, _labels: &mut dyn Iterator<Item = (&'a [u8], &'a [u8])>) -> u16 {
+    0
+}
+
+fn segment(criterion: &mut Criterion) {
+    let registry = Registry::placing(place);
+    let mut requests = scrape(0);
+    for (batch, ids) in &mut requests {
+        *ids = registry.resolve(batch, 1, &|_, _| Ok(()), &mut Refusals::default());
+    }
+    let samples = u64::from(TARGETS * SERIES_PER_TARGET);
+    let mut group = criterion.benchmark_group("log/segment");
+    group.throughput(Throughput::Elements(samples));
+
+    let places: Vec<u32> = (0..REQUEST_SAMPLES as u32).collect();
+    let encode = |mut encoder: FileEncoder| {
+        let labels = registry.numbered();
+        for (batch, ids) in &requests {
+            let chosen = Chosen { series: &places[..ids.len()], metadata: &[] };
+            encoder.add_numbered(batch, ids, chosen, &labels, 0).expect("small");
+        }
+        encoder.take_frame(None).expect("a frame")
+    };
+    group.bench_function("encode by the head's labels", |bencher| {
+        bencher.iter_batched(FileEncoder::new, encode, BatchSize::LargeInput);
+    });
+
+    let payload = encode(FileEncoder::new()).into_bytes().split_off(FRAME_HEADER_BYTES);
+    let (mut decoder, mut frame) = (FreshDecoder::default(), DecodedFrame::default());
+    group.bench_function("decode", |bencher| {
+        bencher.iter(|| decoder.decode(black_box(&payload), &mut frame).expect("own bytes"));
+    });
+    let (mut labels, mut found) = (LoggedLabels::default(), Vec::new());
+    group.bench_function("decode and look up", |bencher| {
+        bencher.iter(|| {
+            decoder.decode(black_box(&payload), &mut frame).expect("own bytes");
+            labels.replace(&mut frame.new_labels);
+            found.clear();
+            for (tenant, series) in frame.new_series.runs() {
+                registry.restore(&mut labels, tenant, series, 1, &mut found);
+            }
+            assert_eq!(found.len() as u64, samples);
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, encode, decode, segment);
 criterion_main!(benches);

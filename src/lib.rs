@@ -120,8 +120,9 @@
 //! labels are not judged again, but read, for the pair is looked at each time. A series by 2.0, whose symbols
 //! change with every request, is recognised where its labels, as they come, are exactly those of a series that
 //! was judged alike. A batch of recognised series holds its epoch, so that their ids stay theirs until it is
-//! in the log; what the log needs labels for has them from the head. A replica recognises none, since each of
-//! its segments has all labels.
+//! in the log; what the log needs labels for has them from the head. Each segment of a replica has all labels again: to
+//! write them it has the series as numbers of their pairs, looks at the text of a pair once a frame, and finds the
+//! partition beside the series.
 //!
 //! Samples are taken in any order inside retention. Of two samples of one series at one time the
 //! maximum in a fixed total order stays, so that order of arrival, retries and replays change
@@ -147,7 +148,8 @@
 //! deleted at any time: RocksDB is not part of a replica, so that all of them share the work of merging
 //! and none has to do it again. Between questions and the bucket stand pages in memory and pieces on disk, both bounded;
 //! once a question had to wait for the bucket, its parts are read side by side. What a replica wrote itself enters its
-//! head as it came, under pinned ids; what others wrote is fetched while there is room for it. Metadata of metrics has
+//! head as it came, under pinned ids; what others wrote is fetched while there is room for it, and its series are tried
+//! in the order in which they followed each other in frames before. Metadata of metrics has
 //! objects of its own, since blocks have none. A replica to which nothing happens looks less often.
 //!
 //! A folder of a store that stood alone is adopted: cut into blocks beside writes; a pull is the way back.

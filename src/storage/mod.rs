@@ -79,8 +79,11 @@ use readable::Readable;
 /// through [`Storage`].
 #[doc(hidden)]
 pub mod internals {
+    pub use super::head::registry::LoggedLabels;
     pub use super::head::{Epoch, Registry};
-    pub use super::log::{DecodedFrame, FileEncoder, Log, LogFileReader, LogOptions, file_path};
+    pub use super::log::{
+        Chosen, DecodedFrame, FileEncoder, FreshDecoder, Log, LogFileReader, LogOptions, file_path,
+    };
     pub use super::part::{MemoryContainer, PartOptions, PartReader, PartSeries, PartWriter};
 }
 

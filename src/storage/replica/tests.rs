@@ -1,6 +1,7 @@
 //! A replica's store over a bucket in memory, what a foreign hand may have put there, and what kills who applies it.
 
 mod memory;
+mod recognised;
 
 use std::time::{Duration, Instant};
 
