@@ -1,7 +1,7 @@
 //! Remembering: one durable log, a head in memory, sorted parts in RocksDB, one view of all.
 //!
 //! - the way in: [`engine`] append, seal · [`recognised`] series that came before · [`log`] durable by group
-//!   commit · [`head`] visible
+//!   commit · [`head`] visible · [`sorted_places`]
 //! - the way down: [`flush`] epochs → parts · [`merge`] parts → larger parts · [`part`] the run
 //!   format · [`local`] RocksDB and the catalogue · [`commit`] its changes · [`window`] [`cut`] times
 //!   of parts · [`retention`] · [`disk_room`]
@@ -44,6 +44,7 @@ mod retention;
 mod select;
 mod side_by_side;
 mod snapshot;
+mod sorted_places;
 pub mod survey;
 mod view;
 mod window;

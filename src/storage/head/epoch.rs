@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{ArcMutexGuard, Condvar, Mutex, RawMutex, RwLock};
 
+use super::block_order::BlockOrder;
 use super::pages::{Chain, Pages};
 use super::registry::{REFUSED, Registry, SeriesId, SeriesRef};
 use crate::chunk::HeadChunk;
@@ -150,7 +151,12 @@ impl Epoch {
     /// Makes a durable batch visible. `ids` are the registry's, one per series of the batch.
     pub fn apply(&self, registry: &Registry, batch: &SeriesBatch, ids: &[SeriesId]) {
         let mut writer = EpochWriter::new(self, registry);
-        for (series, &id) in batch.series.iter().zip(ids).filter(|(_, id)| **id != REFUSED) {
+        let mut order = BlockOrder::default();
+        for at in order.of(ids) {
+            let (series, id) = (&batch.series[*at as usize], ids[*at as usize]);
+            if id == REFUSED {
+                continue;
+            }
             for sample in batch.floats_of(series) {
                 writer.push_float(id, *sample);
             }
@@ -163,16 +169,17 @@ impl Epoch {
         }
     }
 
-    fn block(&self, number: usize) -> BlockRef {
+    /// A block, locked; whoever asks holds none.
+    fn lock_block(&self, number: usize) -> ArcMutexGuard<RawMutex, Block> {
         if let Some(block) = self.blocks.read().get(number) {
-            return Arc::clone(block);
+            return block.lock_arc();
         }
         let mut blocks = self.blocks.write();
         while blocks.len() <= number {
             blocks.push(Arc::new(Mutex::new(Block::new())));
             self.bytes.fetch_add(BLOCK_BYTES as u64, Ordering::Relaxed);
         }
-        Arc::clone(&blocks[number])
+        blocks[number].lock_arc()
     }
 
     /// Whether the series has a sample in the range.
@@ -320,7 +327,7 @@ impl<'a> EpochWriter<'a> {
         if self.block.as_ref().is_none_or(|(held, _)| *held != number) {
             // The lock held is let go before the next one is waited for.
             self.block = None;
-            let mut block = self.epoch.block(number).lock_arc();
+            let mut block = self.epoch.lock_block(number);
             if block.series.is_empty() {
                 block.series = vec![SeriesChunks::default(); BLOCK_SERIES];
                 self.grown_bytes += SLOTS_BYTES;

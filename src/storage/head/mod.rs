@@ -5,12 +5,13 @@
 //!     [`cardinality`]: its figures · [`row_order`]: series sorted by it
 //!   - what they are made of: [`keys`] secret hashes · [`tags`] hash → number · [`slab`] number →
 //!     thing · [`postings`]
-//! - [`epoch`]: the samples since the last seal, per series, in [`pages`]
+//! - [`epoch`]: the samples since the last seal, per series, in [`pages`]; [`block_order`] in which order they come
 //! - [`lease`]: what of the memory budget all of it has
 //! - [`metadata`]: type, help and unit of every metric family
 //!
 //! The registry outlives epochs; an epoch is sealed, flushed into parts and dropped as a whole.
 
+mod block_order;
 pub mod cardinality;
 pub mod epoch;
 mod index;

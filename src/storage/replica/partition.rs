@@ -7,6 +7,7 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::replication::names::Partition;
+use crate::storage::sorted_places::sort_places;
 
 /// Of every bucket, for ever: rows of one partition are never looked for in another.
 pub const PARTITIONS: Partition = 64;
@@ -52,21 +53,8 @@ pub struct Shares {
 impl Shares {
     /// Of a batch whose things, one after the other, belong to these partitions.
     pub fn new(partitions: &[Partition]) -> Self {
-        let mut ends = [0; PARTITIONS as usize];
-        for partition in partitions {
-            ends[usize::from(*partition)] += 1;
-        }
-        let mut start = 0;
-        for end in &mut ends {
-            start += std::mem::replace(end, start);
-        }
-        // Each begins where it ends as long as nothing is in it.
-        let mut places = vec![0; partitions.len()];
-        for (place, partition) in (0..).zip(partitions) {
-            let end = &mut ends[usize::from(*partition)];
-            places[*end as usize] = place;
-            *end += 1;
-        }
+        let (mut ends, mut places) = ([0; PARTITIONS as usize], Vec::new());
+        sort_places(partitions.iter().map(|partition| usize::from(*partition)), &mut ends, &mut places);
         Self { places, ends }
     }
 
