@@ -192,11 +192,22 @@ fn select(registry: &Registry, tenant: &str, matchers: &[Matcher]) -> Vec<Labels
     view.select(&tenant, matchers).into_iter().map(|series| view.labels(series)).collect()
 }
 
+/// A place that no two of the tests' series are likely to share.
+fn place<'a>(tenant: &str, labels: &mut dyn Iterator<Item = (&'a [u8], &'a [u8])>) -> u16 {
+    let bytes = tenant.bytes().chain(labels.flat_map(|(name, value)| name.iter().chain(value).copied()));
+    bytes.fold(7, |place: u16, byte| place.wrapping_mul(31).wrapping_add(u16::from(byte)))
+}
+
+fn place_of(tenant: &str, labels: &Labels) -> u16 {
+    place(tenant, &mut labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+}
+
 #[test]
 fn a_series_is_the_same_in_every_form_until_it_is_forgotten() {
     for seed in 0..60 {
         let mut random = Random(seed);
-        let registry = Registry::new();
+        let is_placing = seed % 2 == 1;
+        let registry = if is_placing { Registry::placing(place) } else { Registry::new() };
         let mut model = Model::default();
         let mut log_file = LogFile::default();
         let mut epoch = 1;
@@ -234,6 +245,9 @@ fn a_series_is_the_same_in_every_form_until_it_is_forgotten() {
                 }
             }
             let of_tenant = |name: &str| model.active.keys().filter(|(t, _)| *t == name).count() as u64;
+            for ((tenant, labels), (series, _)) in model.active.iter().filter(|_| is_placing) {
+                assert_eq!(registry.places(&[series.id]), [place_of(tenant, labels)], "seed {seed}");
+            }
             let counts: BTreeMap<String, u64> = registry
                 .active_by_tenant()
                 .into_iter()

@@ -80,10 +80,6 @@ impl Dictionary {
         }
     }
 
-    pub fn series(&self) -> u32 {
-        self.series
-    }
-
     /// The number of a text; defines it where it is new.
     pub fn symbol(&mut self, symbol: &[u8]) -> u32 {
         let (text, ends, seed) = (&self.text, &self.ends, self.seed);

@@ -95,11 +95,6 @@ impl FileEncoder {
         self.summary.is_empty()
     }
 
-    /// Series that this file defines so far.
-    pub fn defined(&self) -> u32 {
-        self.dictionary.series()
-    }
-
     /// Bytes of the open frame.
     pub fn open_bytes(&self) -> u64 {
         let dictionary = self.dictionary.symbol_section.len() + self.dictionary.series_section.len();

@@ -58,9 +58,10 @@ impl NumberedLabels for Numbers {
 fn payloads(seed: u64) -> [Vec<u8>; 2] {
     let (mut sender, mut numbers) = (Sender::new(seed), Numbers::default());
     let [mut by_text, mut by_number] = [FileEncoder::new(), FileEncoder::new()];
+    let mut unused = 0..;
     for received_ms in 0..4 {
         let (batch, _) = sender.batch();
-        let each_anew: Vec<u32> = (by_text.defined()..).take(batch.series.len()).collect();
+        let each_anew: Vec<u32> = unused.by_ref().take(batch.series.len()).collect();
         by_text.add_batch(&batch, &each_anew, received_ms).expect("random batches are small");
 
         let ids = numbers.enter(&batch);
