@@ -80,6 +80,24 @@ impl Dictionary {
         }
     }
 
+    /// Forgets everything, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.symbols.clear();
+        self.text.clear();
+        self.ends.clear();
+        self.pairs.clear();
+        self.pair_symbols.clear();
+        self.numbered.clear();
+        self.series = 0;
+        self.tenant = None;
+        self.previous.clear();
+        self.previous_numbers.clear();
+        self.current.clear();
+        self.first_new = 0;
+        self.symbol_section.clear();
+        self.series_section.clear();
+    }
+
     /// The number of a text; defines it where it is new.
     pub fn symbol(&mut self, symbol: &[u8]) -> u32 {
         let (text, ends, seed) = (&self.text, &self.ends, self.seed);

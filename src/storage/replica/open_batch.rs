@@ -22,6 +22,9 @@ use crate::storage::log::{Chosen, FileEncoder};
 use super::partition::{PARTITIONS, Shares, of_metric};
 use super::pins::Pin;
 
+/// An encoder's memory serves again after a frame of no more bytes: usual ones have less.
+const REUSED_BYTES_MAX: usize = 32 << 10;
+
 /// A request on its way into the log.
 pub struct Prepared {
     series: Shares,
@@ -92,8 +95,8 @@ impl Resolved {
 /// See the module.
 #[derive(Default)]
 pub struct OpenBatch {
-    /// By partition; none where nothing was put since the last segment.
-    encoders: Vec<Option<FileEncoder>>,
+    /// By partition, each with a file of its own.
+    encoders: Vec<FileEncoder>,
     resolved: Vec<Resolved>,
     /// Of requests that were refused half way. The encoders have samples of them, and know labels by numbers that
     /// must not come to stand for others.
@@ -133,7 +136,7 @@ impl OpenBatch {
     }
 
     fn encode(&mut self, write: &Prepared, registry: &Registry) -> Result<u64, String> {
-        self.encoders.resize_with(usize::from(PARTITIONS), || None);
+        self.encoders.resize_with(usize::from(PARTITIONS), FileEncoder::new);
         let Prepared { series, metadata, resolved } = write;
         let Resolved { batch, ids, received_ms, .. } = resolved;
         let labels = registry.numbered();
@@ -143,7 +146,6 @@ impl OpenBatch {
             if chosen.series.is_empty() && chosen.metadata.is_empty() {
                 continue;
             }
-            let encoder = encoder.get_or_insert_with(FileEncoder::new);
             let before = encoder.open_bytes();
             let taken = encoder.add_numbered(batch, ids, chosen, &labels, *received_ms);
             taken.map_err(|error| error.to_string())?;
@@ -154,15 +156,22 @@ impl OpenBatch {
 
     /// The batch as an object of the log, and an empty batch from here on.
     pub fn freeze(&mut self, id: SegmentId, created_ms: i64) -> Frozen {
-        let Self { encoders, resolved, refused, bytes } = std::mem::take(self);
         let frames: Vec<PartitionFrame> = (0..)
-            .zip(encoders)
+            .zip(&mut self.encoders)
             .filter_map(|(partition, encoder)| {
-                let frame = encoder?.take_frame(None)?;
+                let frame = encoder.take_frame(None)?;
+                // What it knows of labels is of what is pinned now, and no longer.
+                if frame.len() <= REUSED_BYTES_MAX {
+                    encoder.reuse();
+                } else {
+                    *encoder = FileEncoder::new();
+                }
                 let payload = Bytes::from(frame.into_bytes()).slice(FRAME_HEADER_BYTES..);
                 Some(PartitionFrame { partition, payload })
             })
             .collect();
+        let (resolved, refused) = (std::mem::take(&mut self.resolved), std::mem::take(&mut self.refused));
+        let bytes = std::mem::take(&mut self.bytes);
         let header = FileHeader { log: id.log, sequence: id.sequence, created_ms };
         let object = segment::encode(&header, &frames);
         Frozen { object, resolved: refused.is_empty().then_some(resolved), bytes }

@@ -239,12 +239,13 @@ fn a_segment_is_the_same_whether_its_series_were_recognised_or_judged() {
     let judged = || SeriesBatch { judged_by: Some(limits), ..ups(300) };
     let store = Store::new(1);
     let pins = Pins::new(1);
-    let segment = |batch: SeriesBatch| {
-        let mut open = OpenBatch::default();
+    let mut open = OpenBatch::default();
+    let mut segment = |batch: SeriesBatch| {
         open.put(store.prepare(&batch, 1, pins.pin(), 0), &store.registry).expect("small");
         open.freeze(ID, 1).object
     };
     let of_judged = segment(judged());
+    assert_eq!(segment(judged()), of_judged, "nothing is left of the segment before");
 
     let mut batch = judged();
     assert_eq!(store.registry.recognise(&mut batch, &limits, 1, |_, _| true), 300);
