@@ -19,6 +19,9 @@
 //! judged, but be looked at. Limits that change need no more than that: under others nothing is found that
 //! was learned, until the next epoch has learned it again.
 //!
+//! What the log needs labels for has them as numbers from [`numbered`], which also knows what a replica has of each
+//! series; [`restore`] brings series of the log back.
+//!
 //! [`validate`]: mod@crate::ingest::validate
 
 mod numbered;
