@@ -264,6 +264,27 @@ fn a_series_is_the_same_in_every_form_until_it_is_forgotten() {
 }
 
 #[test]
+fn series_of_the_log_that_are_all_there_are_looked_up_beside_others() {
+    let registry = Registry::new();
+    let labels = Labels::from_pairs([(METRIC_NAME, "up"), ("job", "a")]);
+    let mut log_file = LogFile::default();
+    let id = log_file.restore(&registry, "t", &labels, 1);
+
+    // Were the registry locked for writing, this would not end.
+    let reading = registry.numbered();
+    assert_eq!(log_file.restore(&registry, "t", &labels, 2), id);
+    drop(reading);
+
+    assert_eq!(registry.forget_unused(1), 0, "to be found is to be used");
+    assert_eq!(registry.forget_unused(2), 1);
+    // Numbers of pairs may stand for others from here on.
+    let other = Labels::from_pairs([(METRIC_NAME, "down"), ("job", "b")]);
+    log_file.restore(&registry, "t", &other, 3);
+    let again = log_file.restore(&registry, "t", &labels, 3);
+    assert_eq!(registry.series(again).labels, labels);
+}
+
+#[test]
 fn rows_are_ordered_as_parts_want_them() {
     for seed in 0..50 {
         let mut random = Random(seed);
