@@ -46,7 +46,7 @@
 //! and validate it: what a second sender of an HA pair brings is left out ([`ingest::ha_pairs`]), labels
 //! become canonical, bad series are taken out, counted and named, the good ones go on. Most series came
 //! before in the same bytes: [`storage::Storage::recognise`] gives those their ids, and their labels are neither
-//! read nor judged again.
+//! walked over, read nor judged again: where they end is guessed from behind, and who knows the bytes proves it.
 //! [`storage::Storage::append`] resolves the other labels to ids, hands the batch to the log and
 //! waits until the frame that holds it is synced; then the samples become visible in the head and
 //! the answer goes out. Nothing is acknowledged before it is durable, and nothing is dropped

@@ -57,6 +57,13 @@ impl Columns {
         &mut self.batch
     }
 
+    /// Forgets all that was pushed, and what it cost.
+    pub fn begin_again(&mut self) {
+        self.batch = SeriesBatch::new(self.batch.tenant.clone(), self.batch.text.clone());
+        self.exemplar_labels.clear();
+        self.purse.left_bytes = self.purse.limit_bytes;
+    }
+
     /// Pays for `bytes` that are about to be allocated beside the columns.
     pub fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
         self.purse.pay(bytes)
@@ -91,11 +98,12 @@ impl Columns {
         });
     }
 
-    /// Has `read` push the labels of every series that has none yet and needs them, out of their span.
+    /// Has `read` push the labels of every series that has none yet and needs them, out of their span. It says
+    /// whether there is nothing else in it; the first `false` is the answer, and ends it.
     pub fn fill_labels(
         &mut self,
-        read: impl Fn(&[u8], TextRef, &mut Self) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
+        read: impl Fn(&[u8], TextRef, &mut Self) -> Result<bool, DecodeError>,
+    ) -> Result<bool, DecodeError> {
         let text = self.batch.text.clone();
         for number in 0..self.batch.series.len() {
             let series = &self.batch.series[number];
@@ -104,10 +112,12 @@ impl Columns {
                 continue;
             }
             let start = self.batch.labels.len() as u32;
-            read(&text, span, self)?;
+            if !read(&text, span, self)? {
+                return Ok(false);
+            }
             self.batch.series[number].labels = start..self.batch.labels.len() as u32;
         }
-        Ok(())
+        Ok(true)
     }
 
     #[inline]

@@ -46,7 +46,9 @@ pub fn decode_within(
     decode_unread(protocol, body, tenant, limits, columns_bytes)?.read()
 }
 
-/// A decoded request whose series of 1.0 have no labels yet, where their bytes stand in one piece.
+/// A decoded request whose series of 1.0 have no labels yet, where their bytes stand in one piece. That a
+/// span holds labels and nothing else is proven by [`Self::read`], or by its bytes being those that the labels of
+/// a series came in before: nothing less may make a series known.
 pub struct Unread {
     columns: Columns,
 }
@@ -82,7 +84,7 @@ pub fn decode_unread(
     drop(body);
     let mut columns = Columns::new(tenant, text.clone(), columns_bytes.min(columns_bytes_max(text.len())));
     match protocol {
-        Protocol::V1 => v1::decode(&text, &mut columns)?,
+        Protocol::V1 => v1::decode_guessing(&text, &mut columns)?,
         Protocol::V2 => v2::decode(&text, &mut columns)?,
     }
     Ok(Unread { columns })

@@ -7,8 +7,9 @@
 //! be read; what single series are worth is judged by [`validate`](mod@super::validate).
 //!
 //! Labels are most of a request, and nearly all of them came before. So 1.0 is decoded in two steps: an
-//! [`Unread`] request has found the bytes of each series' labels, and read none; series that storage knows
-//! by these bytes stay as they are, and the labels of the others are read.
+//! [`Unread`] request has found the bytes of each series' labels, and read none, nor so much as walked over
+//! them where a series ends as nearly all do; series that storage knows by these bytes stay as they are, and
+//! the labels of the others are read.
 //!
 //! - headers: `negotiate`
 //! - bytes: `snappy`, `spare`, `wire`
@@ -19,6 +20,8 @@ mod columns;
 mod decode;
 mod error;
 mod float;
+#[cfg(test)]
+mod guesses;
 mod histogram;
 mod negotiate;
 mod snappy;

@@ -3,6 +3,13 @@
 //! Two walks over the top level: the first counts the series, which makes room for them at once. The
 //! second passes over labels where they stand in one piece; [`read_labels`] reads those that somebody
 //! wants to see.
+//!
+//! Nearly all series are labels and one sample. [`decode_guessing`] takes a series that ends like one for just
+//! that, and walks over none of its labels: what stands before the sample is its span, unproven. Who knows
+//! these very bytes as the labels of a series has the proof, for a walk over the same bytes ends at the same
+//! place; the labels of all others are read, and are labels and nothing else, or the guess was wrong.
+//! Then, and on any error, the request is decoded once more without guesses, so that what comes of it is
+//! what a walk makes of it.
 
 use super::columns::Columns;
 use super::float;
@@ -15,8 +22,38 @@ use crate::model::{FloatSample, Metadata, MetricType};
 /// Before a label of a series.
 const LABEL_TAG: u8 = 0x0a;
 
-/// Fills the columns from a decompressed request.
+/// Fills the columns from a decompressed request; a span may hold other things than labels, of which
+/// [`read_labels`] finds those that nobody knew.
+pub fn decode_guessing(body: &[u8], columns: &mut Columns) -> Result<(), DecodeError> {
+    let mut has_guessed = false;
+    let decoded = walk(body, columns, |series, columns| match guess(series) {
+        Some((labels, sample)) => {
+            has_guessed = true;
+            let start = columns.start_series();
+            columns.push_float(sample)?;
+            columns.end_series(start, Some(labels));
+            Ok(())
+        }
+        None => read_series(series, columns),
+    });
+    match decoded {
+        Err(_) if has_guessed => decode(body, columns),
+        decoded => decoded,
+    }
+}
+
+/// Fills the columns from a decompressed request, whatever they held, without guesses.
 pub fn decode(body: &[u8], columns: &mut Columns) -> Result<(), DecodeError> {
+    columns.begin_again();
+    walk(body, columns, read_series)
+}
+
+/// Has each series of a request read, and reads the rest.
+fn walk(
+    body: &[u8],
+    columns: &mut Columns,
+    mut read_series: impl FnMut(Message<'_>, &mut Columns) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
     columns.expect_series(count_series(body)?)?;
     let mut request = Message::new(body);
     while let Some(field) = request.next_field()? {
@@ -47,9 +84,30 @@ fn count_series(body: &[u8]) -> Result<usize, DecodeError> {
     Ok(count)
 }
 
-/// Reads the labels of the series that have none and need them.
+/// Reads the labels of the series that have none and need them. Should a guess have been wrong, nothing of the
+/// batch is known to anybody any more.
 pub fn read_labels(columns: &mut Columns) -> Result<(), DecodeError> {
+    if let Ok(true) = fill_labels(columns) {
+        return Ok(());
+    }
+    let body = columns.batch().text.clone();
+    decode(&body, columns)?;
+    fill_labels(columns)?;
+    Ok(())
+}
+
+/// Whether the spans hold nothing but labels.
+fn fill_labels(columns: &mut Columns) -> Result<bool, DecodeError> {
     columns.fill_labels(|body, span, columns| push_labels(Message::within(body, span), columns))
+}
+
+/// Where the labels stand and the sample that follows them, as far as the last bytes tell.
+#[inline]
+fn guess(series: Message<'_>) -> Option<(TextRef, FloatSample)> {
+    let (sample, field_bytes) = float::plain_at_end(series.bytes())?;
+    let labels = &series.bytes()[..series.bytes().len() - field_bytes];
+    let is_likely = labels.first() == Some(&LABEL_TAG) && float::plain_at_end(labels).is_none();
+    is_likely.then(|| (TextRef { start: series.text_start().start, len: labels.len() as u32 }, sample))
 }
 
 fn read_series(series: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
@@ -82,17 +140,19 @@ fn read_series(series: Message<'_>, columns: &mut Columns) -> Result<(), DecodeE
     Ok(())
 }
 
-/// The labels among the fields of a series.
-fn push_labels(mut message: Message<'_>, columns: &mut Columns) -> Result<(), DecodeError> {
+/// The labels among the fields of a series; whether there is nothing else.
+fn push_labels(mut message: Message<'_>, columns: &mut Columns) -> Result<bool, DecodeError> {
+    let mut is_all = true;
     loop {
         if let Some((label, bytes)) = plain_label_field(&message) {
             columns.push_label(label)?;
             message.advance(bytes);
             continue;
         }
-        let Some(field) = message.next_field()? else { return Ok(()) };
-        if let (1, Value::Bytes(label)) = (field.number, field.value) {
-            columns.push_label(read_label(label)?)?;
+        let Some(field) = message.next_field()? else { return Ok(is_all) };
+        match (field.number, field.value) {
+            (1, Value::Bytes(label)) => columns.push_label(read_label(label)?)?,
+            _ => is_all = false,
         }
     }
 }
