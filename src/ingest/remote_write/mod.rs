@@ -12,12 +12,13 @@
 //! the labels of the others are read.
 //!
 //! - headers: `negotiate`
-//! - bytes: `snappy`, `spare`, `wire`
+//! - bytes: `snappy`, `elements`, `spare`, `wire`
 //! - messages: `v1`, `v2`, `v2_metadata`, `float`, `histogram`
 //! - the batch under construction and what it may cost: `columns`
 
 mod columns;
 mod decode;
+mod elements;
 mod error;
 mod float;
 #[cfg(test)]

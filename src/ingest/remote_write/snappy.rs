@@ -1,4 +1,4 @@
-//! Decompresses bodies: snappy blocks, not the framed format.
+//! Decompresses bodies: snappy blocks, not the framed format. Their elements are [`super::elements`]'.
 //!
 //! The declared length is believed only after it was compared with the limit and with what the
 //! body can hold at best, so that a short body cannot make us allocate much.
@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use snap::raw::{Decoder, decompress_len};
 
-use super::{DecodeError, spare};
+use super::{DecodeError, elements, spare};
 
 /// The densest element of the format: three bytes that copy 64.
 const COPY_BYTES: usize = 3;
@@ -34,8 +34,17 @@ pub fn decompress(body: &[u8], limit_bytes: usize) -> Result<Bytes, DecodeError>
     }
     let mut buffer = spare::take(declared_bytes);
     let text = &mut buffer[..declared_bytes];
-    let written = Decoder::new().decompress(body, text).map_err(DecodeError::Snappy)?;
-    Ok(spare::into_text(buffer, written))
+    if !elements::unpack(elements_of(body), text) {
+        // It knows what is wrong.
+        Decoder::new().decompress(body, text).map_err(DecodeError::Snappy)?;
+    }
+    Ok(spare::into_text(buffer, declared_bytes))
+}
+
+/// What stands behind the declared length, which could be read.
+fn elements_of(body: &[u8]) -> &[u8] {
+    let last = body.iter().position(|byte| *byte < 0x80);
+    last.map_or(&[], |last| &body[last + 1..])
 }
 
 #[cfg(test)]
