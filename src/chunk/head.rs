@@ -112,25 +112,27 @@ impl HeadChunk {
         }
         let disordered = self.token & DISORDERED;
         let begin = bytes.len();
-        // Room for a count and the token, which what follows it decides.
-        bytes.extend_from_slice(&[0, 0]);
+        if self.repeats > 0 {
+            bytes.push(REPEATED | self.repeats);
+        }
+        // What follows the token decides it.
+        let token_at = bytes.len();
+        bytes.push(0);
         let mut token = self.put_time(sample.timestamp_ms, bytes) | self.put_value(sample.value, bytes);
         if sample.start_ms != self.start_ms {
             token |= START_CHANGED;
             put_i64(bytes, sample.start_ms.wrapping_sub(self.start_ms));
             self.start_ms = sample.start_ms;
         }
-        let is_repeated = self.samples > 0 && token | disordered == self.token && bytes.len() == begin + 2;
+        let is_bare = bytes.len() == token_at + 1;
+        let is_repeated = self.samples > 0 && token | disordered == self.token && is_bare;
         self.samples = self.samples.saturating_add(1);
         if is_repeated && self.repeats < REPEATS_MAX {
             self.repeats += 1;
             bytes.truncate(begin);
             return;
         }
-        bytes[begin..begin + 2].copy_from_slice(&[REPEATED | self.repeats, token]);
-        if self.repeats == 0 {
-            bytes.remove(begin);
-        }
+        bytes[token_at] = token;
         (self.token, self.repeats) = (token | disordered, 0);
     }
 
