@@ -127,7 +127,21 @@ impl Columns {
 
     #[inline]
     pub fn push_float(&mut self, sample: FloatSample) -> Result<(), DecodeError> {
+        if self.batch.floats.capacity() == 0 {
+            self.expect_floats();
+        }
         self.purse.push(&mut self.batch.floats, sample)
+    }
+
+    /// Makes room for a float of each series, which nearly all requests have, unless that took much of what
+    /// others may need.
+    #[cold]
+    fn expect_floats(&mut self) {
+        let count = self.batch.series.capacity();
+        let bytes = count.saturating_mul(size_of::<FloatSample>());
+        if bytes <= self.purse.left_bytes / 2 && self.purse.pay(bytes).is_ok() {
+            self.batch.floats.reserve_exact(count);
+        }
     }
 
     pub fn push_histogram(&mut self, sample: HistogramSample) -> Result<(), DecodeError> {

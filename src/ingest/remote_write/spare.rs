@@ -6,8 +6,9 @@
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// All spare buffers together: a part of what the process is reckoned to hold at rest.
-const SPARE_BYTES_MAX: usize = 2 << 20;
+/// All spare buffers together: a part of what the process is reckoned to hold at rest. Some senders at once have
+/// bodies of some hundred KiB each on their way.
+const SPARE_BYTES_MAX: usize = 4 << 20;
 
 /// Buffers are of multiples of this, so that the next request fits into the one of the last. What is
 /// shorter is not worth keeping.

@@ -413,11 +413,11 @@ impl Inner {
     ) -> usize {
         let Some(tenant) = self.index.tenant_number(&batch.tenant) else { return 0 };
         let mut symbols = SymbolPairs::new(self, tenant);
-        let mut before: Option<SeriesId> = None;
+        let mut before: Option<&Entry> = None;
         let mut found = 0;
         for (series, hash) in series.iter_mut().zip(hashes) {
             let Some(hash) = *hash else { continue };
-            let guess = before.map(|before| self.entries[before].next.load(Ordering::Relaxed));
+            let guess = before.map(|before| before.next.load(Ordering::Relaxed));
             let id = match series.span {
                 Some(_) => self.find_span(tenant, hash, guess).or_else(|| {
                     let reduced = self.find_span(tenant, contexts.reduced(hash), guess);
@@ -430,10 +430,13 @@ impl Inner {
                 None => symbols.find(batch, series, guess).filter(|id| self.entries[*id].span == Some(hash)),
             };
             let Some(id) = id else { continue };
-            self.mark(id, epoch);
-            self.note_next(before, guess, id);
+            let entry = &self.entries[id];
+            entry.mark(epoch);
+            if let Some(before) = before.filter(|_| guess != Some(id)) {
+                before.next.store(id, Ordering::Relaxed);
+            }
             series.known = Some(id);
-            before = Some(id);
+            before = Some(entry);
             found += 1;
         }
         found
@@ -535,8 +538,7 @@ impl Inner {
 
     /// Marks a series as used in an epoch; whether it was not yet.
     fn mark(&self, id: SeriesId, epoch: u32) -> bool {
-        let last_epoch = &self.entries[id].last_epoch;
-        last_epoch.load(Ordering::Relaxed) < epoch && last_epoch.fetch_max(epoch, Ordering::Relaxed) < epoch
+        self.entries[id].mark(epoch)
     }
 
     /// Remembers what a series' labels came in, instead of what it knew. A stamp, which many series
@@ -649,6 +651,13 @@ impl Inner {
 }
 
 impl Entry {
+    /// Marks the series as used in an epoch; whether it was not yet.
+    #[inline]
+    fn mark(&self, epoch: u32) -> bool {
+        self.last_epoch.load(Ordering::Relaxed) < epoch
+            && self.last_epoch.fetch_max(epoch, Ordering::Relaxed) < epoch
+    }
+
     fn is_unused(&self, flushed_epoch: u32) -> bool {
         self.last_epoch.load(Ordering::Relaxed) <= flushed_epoch
     }
