@@ -3,7 +3,8 @@
 //!
 //! Figures are per series. `generated` is the same body read by the generated types, to compare. `known` and
 //! `judged` go from the body to the numbers of series that are all registered: recognised by what their
-//! labels came in, or read, judged and found by their labels' bytes.
+//! labels came in, or read, judged and found by their labels' bytes. `decompress_by_snap` is what the library
+//! takes for what `decompress` does.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use onggi::ingest::proto::{prometheus, write_v2};
-use onggi::ingest::remote_write::{columns_bytes_max, declared_len};
+use onggi::ingest::remote_write::{columns_bytes_max, declared_len, decompress};
 use onggi::ingest::testing::{Request, Series};
 use onggi::ingest::{DecodeLimits, Protocol, ValidationRules, decode, decode_unread, validate};
 use onggi::model::series_batch::Refusals;
@@ -85,7 +86,11 @@ fn bench(c: &mut Criterion) {
         assert_eq!(decoded().series.len(), SERIES);
 
         group.bench_function(format!("{protocol}/decompress"), |b| {
-            b.iter(|| snap::raw::Decoder::new().decompress_vec(black_box(&body)));
+            b.iter(|| decompress(black_box(&body), limits.decompressed_bytes_max));
+        });
+        group.bench_function(format!("{protocol}/decompress_by_snap"), |b| {
+            let mut text = vec![0; declared_len(&body).expect("a snappy block")];
+            b.iter(|| snap::raw::Decoder::new().decompress(black_box(&body), &mut text));
         });
         group.bench_function(format!("{protocol}/decode"), |b| b.iter(|| black_box(decoded())));
         group.bench_function(format!("{protocol}/validate"), |b| {

@@ -36,4 +36,4 @@ pub use columns::{DECODED_PER_BODY_BYTE, DECODED_SLACK_BYTES, columns_bytes_max}
 pub use decode::{DecodeLimits, Unread, decode, decode_unread, decode_within};
 pub use error::{DecodeError, WireFault};
 pub use negotiate::{Protocol, Unsupported, negotiate};
-pub use snappy::declared_len;
+pub use snappy::{declared_len, decompress};
