@@ -77,6 +77,30 @@ pub struct LabelLimits {
 pub trait KnownSeries: fmt::Debug + Send + Sync {
     /// The labels of a series by its number.
     fn labels(&self, known: u32) -> Labels;
+
+    /// How much that is.
+    fn size(&self, known: u32) -> LabelsSize {
+        let labels = self.labels(known);
+        LabelsSize::of(labels.iter().map(|(name, value)| name.len() + value.len()))
+    }
+}
+
+/// How much the labels of a series are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LabelsSize {
+    pub labels: usize,
+    /// Of all names and values.
+    pub text_bytes: usize,
+}
+
+impl LabelsSize {
+    /// Of labels with texts of so many bytes each.
+    pub fn of(text_bytes: impl Iterator<Item = usize>) -> Self {
+        text_bytes.fold(Self::default(), |size, bytes| Self {
+            labels: size.labels + 1,
+            text_bytes: size.text_bytes + bytes,
+        })
+    }
 }
 
 /// What one request brings for one tenant.
@@ -145,6 +169,13 @@ impl SeriesBatch {
         let known = series.known?;
         let by = self.known_by.as_ref().expect("who recognises series stays with the batch");
         Some(by.labels(known))
+    }
+
+    /// How much [`Self::known_labels`] would be.
+    pub fn known_size(&self, series: &BatchSeries) -> Option<LabelsSize> {
+        let known = series.known?;
+        let by = self.known_by.as_ref().expect("who recognises series stays with the batch");
+        Some(by.size(known))
     }
 
     pub fn floats_of(&self, series: &BatchSeries) -> &[FloatSample] {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::readable::Readable;
 use crate::model::Labels;
-use crate::model::series_batch::KnownSeries;
+use crate::model::series_batch::{KnownSeries, LabelsSize};
 
 /// See the module.
 pub struct Recognised<H> {
@@ -28,6 +28,10 @@ impl<H> Recognised<H> {
 impl<H: Send + Sync> KnownSeries for Recognised<H> {
     fn labels(&self, known: u32) -> Labels {
         self.store.registry().series(known).labels
+    }
+
+    fn size(&self, known: u32) -> LabelsSize {
+        self.engine.registry.labels_size(known)
     }
 }
 

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::ManualClock;
 use crate::memory::MemoryBudget;
-use crate::model::series_batch::{HistogramSample, LabelLimits};
+use crate::model::series_batch::{HistogramSample, LabelLimits, LabelsSize};
 use crate::model::time::{DAY_MS, HOUR_MS, MINUTE_MS, YEAR_MS};
 use crate::model::{
     Counts, Exemplar, FloatSample, Histogram, Labels, Matcher, Metadata, MetricType, ResetHint, TimeRange,
@@ -157,6 +157,8 @@ fn a_series_that_was_recognised_is_stored_under_its_labels_though_its_batch_has_
         store.storage.recognise(&mut batch, &limits, |_, _| true);
         assert!(batch.series[0].known.is_some());
         assert_eq!(batch.known_labels(&batch.series[0]), Some(labels("up", "a")));
+        let size = LabelsSize { labels: 2, text_bytes: "__name__up".len() + "instancea".len() };
+        assert_eq!(batch.known_size(&batch.series[0]), Some(size));
         batch.series[0].labels = 0..0;
         if number % 3 == 0 {
             engine.seal().expect("sealed");

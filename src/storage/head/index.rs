@@ -102,6 +102,12 @@ impl LabelIndex {
         (&self.names[pair.name].text, &pair.value)
     }
 
+    /// Bytes of the texts of a pair's label.
+    pub fn label_bytes(&self, pair: PairNumber) -> usize {
+        let pair = &self.pairs[pair];
+        self.names[pair.name].text.len() + pair.value.len()
+    }
+
     /// The pair of a label, if a series has it.
     pub fn find(
         &self,

@@ -39,7 +39,7 @@ use super::matching;
 use super::row_order::RowOrder;
 use super::slab::Slab;
 use super::tags::TagTable;
-use crate::model::series_batch::{BatchSeries, LabelLimits, LabelRef, RefusalReason, Refusals};
+use crate::model::series_batch::{BatchSeries, LabelLimits, LabelRef, LabelsSize, RefusalReason, Refusals};
 use crate::model::{Labels, LabelsBuffer, Matcher, SeriesBatch, TenantId};
 
 use numbered::Placed;
@@ -243,6 +243,12 @@ impl Registry {
         let inner = self.inner.read();
         let entry = &inner.entries[id];
         Series { tenant: inner.index.tenant(entry.tenant).id.clone(), labels: inner.labels(entry) }
+    }
+
+    /// How much the labels of such a series are, which costs a fraction of having them.
+    pub fn labels_size(&self, id: SeriesId) -> LabelsSize {
+        let inner = self.inner.read();
+        LabelsSize::of(inner.entries[id].pairs.iter().map(|pair| inner.index.label_bytes(*pair)))
     }
 
     /// Series that wait to be flushed, each once, in the order of rows in a part: by tenant, metric

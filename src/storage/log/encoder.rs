@@ -275,8 +275,9 @@ impl FileEncoder {
         let mut weight = BATCH_WEIGHT + FLOAT_WEIGHT * batch.floats.len() as u64;
         for (series, id) in batch.series.iter().zip(ids) {
             if self.local_of(*id).is_none() {
-                weight += match batch.known_labels(series) {
-                    Some(labels) => weigh_definition(bytes_of(&labels))?,
+                weight += match batch.known_size(series) {
+                    // Nothing that was not canonical has come to be known.
+                    Some(size) => series_weight(size.labels, size.text_bytes),
                     None => weigh_definition(batch.labels_of(series))?,
                 };
             }
