@@ -254,6 +254,8 @@ pub(super) fn finish_series(part: &mut PartSeries, columns: &mut SampleColumns) 
     columns.join();
     sort_exemplars(&mut part.exemplars);
     let any_start = columns.floats.iter().any(|sample| sample.start_ms != 0);
+    part.timestamps_ms.reserve(columns.floats.len());
+    part.values.reserve(columns.floats.len());
     for sample in &columns.floats {
         part.timestamps_ms.push(sample.timestamp_ms);
         part.values.push(sample.value);

@@ -4,9 +4,13 @@
 //! one of scattered rows is large. Beside each (name, value) there is an entry of every row that
 //! has the name (value 0) and of every row of the tenant (name 0).
 
+mod folded;
+
 use std::collections::HashMap;
 
 use roaring::RoaringBitmap;
+
+use folded::FoldedState;
 
 use super::container::{Section, SectionSink};
 use super::error::PartError;
@@ -89,7 +93,7 @@ pub fn take_postings(
 /// Collects entries with provisional symbol numbers.
 #[derive(Debug, Default)]
 pub struct IndexTable {
-    entries: HashMap<IndexKey, Postings>,
+    entries: HashMap<IndexKey, Postings, FoldedState>,
 }
 
 /// The number of "every value" and "every name" while symbols are provisional (from 0 on).
