@@ -33,6 +33,14 @@ pub struct Decimals {
 impl Decimals {
     /// `None` where the values are true doubles.
     pub fn of(values: &[f64]) -> Option<Self> {
+        if let Some(integers) = whole_numbers(values) {
+            return Some(Self { exponent: 0, integers, exceptions: Exceptions::default() });
+        }
+        Self::searched(values)
+    }
+
+    /// As [`Self::of`], by the exponent that suits most values.
+    fn searched(values: &[f64]) -> Option<Self> {
         let exponent = find_exponent(values)?;
         let mut integers = Vec::with_capacity(values.len());
         let mut exceptions = Exceptions::default();
@@ -183,6 +191,12 @@ fn to_integer(value: f64, exponent: usize) -> Option<i64> {
     same.then_some(integer)
 }
 
+/// The values, if all of them are whole, as those of most columns are: without a quotient for each.
+fn whole_numbers(values: &[f64]) -> Option<Vec<i64>> {
+    let is_whole = |value: &f64| (*value as i64 as f64).to_bits() == value.to_bits();
+    values.iter().all(is_whole).then(|| values.iter().map(|value| *value as i64).collect())
+}
+
 /// NaN, infinities and −0 are never decimals, whatever the exponent.
 fn is_special(value: f64) -> bool {
     !value.is_finite() || value.to_bits() == (-0.0f64).to_bits()
@@ -211,4 +225,35 @@ fn find_exponent(values: &[f64]) -> Option<usize> {
         }
     }
     Some(exponent)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(column: Option<Decimals>) -> Option<Vec<u8>> {
+        let column = column?;
+        let mut bytes = Vec::new();
+        column.put(&mut bytes, Effort::Fresh);
+        Some(bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn whole_columns_are_what_a_search_makes_of_them(
+            values in prop::collection::vec(
+                prop_oneof![
+                    8 => (-1_000i64..1_000).prop_map(|integer| integer as f64),
+                    4 => any::<i64>().prop_map(|integer| integer as f64),
+                    1 => any::<f64>(),
+                    1 => prop::sample::select(vec![-0.0, 9_223_372_036_854_775_808.0, f64::NAN, 1e300, 0.5]),
+                ],
+                1..20,
+            ),
+        ) {
+            prop_assert_eq!(written(Decimals::of(&values)), written(Decimals::searched(&values)));
+        }
+    }
 }

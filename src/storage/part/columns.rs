@@ -49,6 +49,7 @@ pub struct ColumnWriter {
     remembered_bytes_max: usize,
     inline: Vec<u8>,
     scratch: Vec<i64>,
+    hashed: Vec<u8>,
 }
 
 impl ColumnWriter {
@@ -64,6 +65,7 @@ impl ColumnWriter {
             remembered_bytes_max,
             inline: Vec::new(),
             scratch: Vec::new(),
+            hashed: Vec::new(),
         }
     }
 
@@ -105,10 +107,14 @@ impl ColumnWriter {
         Ok(Times::Inline(&self.inline))
     }
 
-    fn hash(&self, timestamps_ms: &[i64]) -> u128 {
-        let mut bytes = Vec::with_capacity(timestamps_ms.len() * 8);
-        bytes.extend(timestamps_ms.iter().flat_map(|t| t.to_le_bytes()));
-        xxh3_128_with_seed(&bytes, self.seed)
+    fn hash(&mut self, timestamps_ms: &[i64]) -> u128 {
+        self.hashed.clear();
+        self.hashed.reserve(timestamps_ms.len() * 8);
+        // Not as one iterator of bytes, which would come one by one.
+        for timestamp_ms in timestamps_ms {
+            self.hashed.extend_from_slice(&timestamp_ms.to_le_bytes());
+        }
+        xxh3_128_with_seed(&self.hashed, self.seed)
     }
 
     fn remember(&mut self, bytes: usize) -> bool {
