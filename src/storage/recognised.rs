@@ -31,7 +31,7 @@ impl<H: Send + Sync> KnownSeries for Recognised<H> {
     }
 
     fn size(&self, known: u32) -> LabelsSize {
-        self.engine.registry.labels_size(known)
+        self.store.registry().labels_size(known)
     }
 }
 
