@@ -111,6 +111,10 @@ pub struct ExemplarSeries {
     pub exemplars: Vec<Exemplar>,
 }
 
+/// A moment in the life of a store, see [`Querier::moment`]. Means something only to whoever gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
 /// Series in order of their labels, unless [`SelectHints::any_order`] says that nobody minds. What a
 /// series takes ([`Series::bytes`]) is reserved with the guard when it is handed out: whoever lets go of
 /// it before the query's end may release that.
@@ -162,6 +166,28 @@ pub trait Querier: Send + Sync {
 
     /// Sorted by metric; of one metric where `metric` is given.
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<Metadata>, QueryError>;
+
+    /// The present moment, for whoever wants to keep what is selected after it. `None` where nobody follows
+    /// changes, or where answers are known to lack something just now.
+    fn moment(&self) -> Option<Moment> {
+        None
+    }
+
+    /// The earliest time of which a selection may be another one than it was at a moment, but for what retention
+    /// hides by age; the end of time where nothing has changed.
+    fn changed_since(&self, _moment: Moment) -> i64 {
+        i64::MIN
+    }
+
+    /// Whatever is older may be hidden by retention now, be it all series or some.
+    fn kept_from_ms(&self) -> i64 {
+        i64::MAX
+    }
+
+    /// An error where a selection of this range would be refused, whatever it selects.
+    fn admits(&self, _range: TimeRange) -> Result<(), QueryError> {
+        Ok(())
+    }
 }
 
 /// Why a question was not answered.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tracing::{info, warn};
 
+use super::changes::Changes;
 use super::commit::Commits;
 use super::directory::Directory;
 use super::disk_room::DiskRoom;
@@ -110,6 +111,8 @@ pub struct Engine {
     pub log: Log,
     sync_latency: Arc<SyncLatency>,
     pub view: ArcSwap<View>,
+    /// What of answers may be others than they were.
+    pub changes: Changes,
     pub replay: Replay,
     pub counters: Counters,
     /// The epoch that appends go to. Held for reading from the choice of the epoch until the frame
@@ -194,6 +197,7 @@ impl Engine {
             log,
             sync_latency,
             view: ArcSwap::from_pointee(view),
+            changes: Changes::default(),
             replay,
             counters: Counters::default(),
             active: RwLock::new(first),
@@ -256,6 +260,7 @@ impl Engine {
         (batch.text, batch.labels, batch.known_by) = (Bytes::new(), Vec::new(), None);
         ticket.await.map_err(append_error)?;
         applying.epoch().apply(&self.registry, &batch, &ids);
+        self.changes.written(&batch);
         self.metadata.apply(&batch.tenant, &batch.metadata, received_ms);
         Ok(Appended { written: batch.written(), refused, position: None })
     }
@@ -429,6 +434,7 @@ impl Engine {
             last_file: Some(sealed.last_file),
         };
         self.change_view(|view| drop(view.epochs.splice(0..0, replayed.iter().map(in_view))));
+        self.changes.of_all(i64::MIN);
         self.replay.held_bytes.store(0, Ordering::Relaxed);
         self.sealed.lock().splice(0..0, replayed);
     }
@@ -535,7 +541,11 @@ impl Engine {
     fn add_tombstone(&self, tombstone: Tombstone) -> Result<(), StorageError> {
         let hidden = compile_tombstones(std::slice::from_ref(&tombstone))?;
         self.commit(&CatalogueBatch { tombstones: vec![tombstone], ..CatalogueBatch::default() })?;
+        let changed = hidden.clone();
         self.change_view(|view| view.hidden.extend(hidden));
+        for hidden in changed {
+            self.changes.of_tenant(hidden.tenant(), hidden.range().start_ms);
+        }
         Ok(())
     }
 
@@ -641,6 +651,10 @@ impl Readable for Engine {
 
     fn retention(&self) -> Retention<'_> {
         self.retention_at(self.clock.now_ms())
+    }
+
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Half of what RocksDB's cache has.

@@ -6,7 +6,8 @@
 //!   format · [`local`] RocksDB and the catalogue · [`commit`] its changes · [`window`] [`cut`] times
 //!   of parts · [`retention`] · [`disk_room`]
 //! - the way back: [`select`] one tenant's answer · [`found`] series, each once · [`view`] what is live ·
-//!   [`join`] equal times · [`erase`] · [`side_by_side`] parts that are far away or much work
+//!   [`join`] equal times · [`erase`] · [`side_by_side`] parts that are far away or much work · [`changes`] for whoever keeps
+//!   an answer
 //! - the start: [`directory`] whose folder is it · [`replay`] the log into the head
 //! - one of several on a bucket: [`block`] a part as one object · [`replica`] what is made of segments and blocks
 //! - copies: [`snapshot`] · [`durable`] what it takes until a file survives a power cut
@@ -18,6 +19,7 @@ mod background;
 mod block;
 pub mod bucket;
 pub mod check;
+mod changes;
 mod commit;
 mod cut;
 mod directory;

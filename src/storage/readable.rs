@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::changes::Changes;
 use super::head::{MetadataTable, Registry};
 use super::retention::Retention;
 use super::side_by_side::SideBySide;
@@ -25,6 +26,9 @@ pub trait Readable: Send + Sync {
 
     /// Bytes of texts that all parts together may hold decoded.
     fn text_bytes_max(&self) -> usize;
+
+    /// What has changed, and when.
+    fn changes(&self) -> &Changes;
 
     /// How questions go through parts.
     fn side_by_side(&self) -> &SideBySide;

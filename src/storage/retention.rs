@@ -42,6 +42,12 @@ impl Retention<'_> {
         self.now_ms.saturating_sub(self.keep_ms)
     }
 
+    /// The oldest time that is kept of everything: what is older may be hidden by a rule, or by age.
+    pub fn oldest_of_any_ms(&self) -> i64 {
+        let shortest_ms = self.rules.iter().map(|rule| rule.keep_ms).fold(self.keep_ms, i64::min);
+        self.now_ms.saturating_sub(shortest_ms)
+    }
+
     /// Whether a rule may hide something that is `start_ms` or later.
     pub fn has_rules_after(&self, start_ms: i64) -> bool {
         self.rules.iter().any(|rule| self.now_ms.saturating_sub(rule.keep_ms) > start_ms)
@@ -138,5 +144,6 @@ mod tests {
         assert_eq!((oldest_day("a", "debug"), oldest_day("b", "debug")), (99, 97));
         assert_eq!((oldest_day("a", "other"), oldest_day("a", "long")), (90, 90));
         assert!(retention.has_rules_after(98 * DAY_MS) && !retention.has_rules_after(99 * DAY_MS));
+        assert_eq!((retention.oldest_ms() / DAY_MS, retention.oldest_of_any_ms() / DAY_MS), (90, 99));
     }
 }

@@ -21,8 +21,8 @@ use crate::model::{
     Exemplar, FloatSample, Labels, LabelsMap, Matcher, Metadata, ResetHint, TenantId, TimeRange,
 };
 use crate::querier::{
-    ExemplarSeries, FloatsWanted, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series,
-    SeriesIter,
+    ExemplarSeries, FloatsWanted, HistogramPoint, Moment, Querier, QueryError, QueryGuard, SelectRequest,
+    Series, SeriesIter,
 };
 
 /// Series read at a time: at first, while nobody knows how long they are, and at most.
@@ -388,6 +388,18 @@ impl Querier for TenantQuerier {
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<Metadata>, QueryError> {
         Ok(self.store.metadata().of_tenant(&self.tenant, metric))
+    }
+
+    fn moment(&self) -> Option<Moment> {
+        Some(self.store.changes().moment())
+    }
+
+    fn changed_since(&self, moment: Moment) -> i64 {
+        self.store.changes().since(&self.tenant, moment)
+    }
+
+    fn kept_from_ms(&self) -> i64 {
+        self.store.retention().oldest_of_any_ms()
     }
 }
 

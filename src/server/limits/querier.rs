@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::model::time::format_duration_ms;
 use crate::model::{Labels, Matcher, Metadata, TimeRange};
-use crate::querier::{ExemplarSeries, Querier, QueryError, QueryGuard, SelectRequest, SeriesIter};
+use crate::querier::{ExemplarSeries, Moment, Querier, QueryError, QueryGuard, SelectRequest, SeriesIter};
 
 pub struct RangeLimited {
     pub inner: Arc<dyn Querier>,
@@ -80,5 +80,22 @@ impl Querier for RangeLimited {
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<Metadata>, QueryError> {
         self.inner.metadata(metric)
+    }
+
+    fn moment(&self) -> Option<Moment> {
+        self.inner.moment()
+    }
+
+    fn changed_since(&self, moment: Moment) -> i64 {
+        self.inner.changed_since(moment)
+    }
+
+    fn kept_from_ms(&self) -> i64 {
+        self.inner.kept_from_ms()
+    }
+
+    fn admits(&self, range: TimeRange) -> Result<(), QueryError> {
+        self.check(range)?;
+        self.inner.admits(range)
     }
 }

@@ -21,6 +21,7 @@ use super::plan::{Job, PlanOptions, Reason, plan, plan_erasing};
 use crate::storage::disk_room::DiskRoom;
 use crate::storage::engine::Engine;
 use crate::storage::error::{AppendError, StorageError};
+use crate::storage::local::PartEntry;
 use crate::storage::local::catalogue::CatalogueBatch;
 use crate::storage::options::Readiness;
 use crate::storage::retention;
@@ -252,9 +253,11 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         let numbers: Vec<u64> = dead.iter().copied().collect();
-        let dead = entries.into_iter().filter(|part| dead.contains(&part.number)).collect();
+        let dead: Vec<PartEntry> = entries.into_iter().filter(|part| dead.contains(&part.number)).collect();
+        let from_ms = dead.iter().map(|part| part.min_ms).min().unwrap_or(i64::MAX);
         self.engine.commit(&CatalogueBatch { dead, ..CatalogueBatch::default() })?;
         self.engine.replace_parts(&numbers, Vec::new());
+        self.engine.changes.of_all(from_ms);
         self.engine.counters.parts_expired.fetch_add(numbers.len() as u64, Ordering::Relaxed);
         info!(too_old = expired, too_large = numbers.len() - expired, "parts beyond retention dropped");
         Ok(())

@@ -36,6 +36,7 @@ use super::frames::Frames;
 use super::open_batch::{Frozen, OpenBatch, Prepared, Resolved};
 use super::partition::PARTITIONS;
 use super::poison::Poison;
+use super::quarantine::times_of_frames;
 use super::selection::Selected;
 
 /// The number of the epoch that is open first.
@@ -295,6 +296,19 @@ impl Local {
     }
 }
 
+/// The earliest time of blocks and deletions that only one of two views has. A block may bring what was never
+/// applied here, or take away what is too old; most bring nothing, but nobody could tell without reading them.
+fn changed_from(before: &BucketView, now: &BucketView) -> Option<i64> {
+    let only_in = |one: &BucketView, other: &BucketView| -> Option<i64> {
+        let blocks = one.fold.live.iter().filter(|(id, _)| !other.fold.live.contains_key(id));
+        let deletions = one.deletions.bound.iter().filter(|(id, _)| !other.deletions.bound.contains_key(id));
+        let blocks_ms = blocks.map(|(_, block)| block.min_ms).min();
+        let deletions_ms = deletions.map(|(_, tombstone)| tombstone.selection.start_ms).min();
+        blocks_ms.into_iter().chain(deletions_ms).min()
+    };
+    only_in(before, now).into_iter().chain(only_in(now, before)).min()
+}
+
 fn new_epoch(number: u64, now_ms: i64) -> HeldEpoch {
     HeldEpoch { epoch: Epoch::new(number, now_ms, 0, 0), entered: BTreeSet::new(), needed: BTreeSet::new() }
 }
@@ -349,6 +363,7 @@ impl LocalStore for Local {
             return;
         }
         self.seal_if_due();
+        let times = times_of_frames(&frames);
         self.shared.held.keep(segment, &object, &frames);
         let own = self.frozen.remove(&segment).and_then(|frozen| frozen.resolved);
         let entered = match own.filter(|_| self.hiding(segment).is_empty()) {
@@ -366,6 +381,7 @@ impl LocalStore for Local {
             error!(%segment, why, "segment cannot be decoded");
             self.shared.fail(format!("segment {segment} cannot be decoded: {why}; use a newer build"));
         }
+        self.shared.changes.of_all(times.map_or(i64::MIN, |times| times.start_ms));
     }
 
     fn release(&mut self, partition: Partition, segments: &SegmentSet) {
@@ -395,7 +411,7 @@ impl LocalStore for Local {
     }
 
     fn view_changed(&mut self, view: &Arc<BucketView>) {
-        self.bucket = Arc::clone(view);
+        let before = std::mem::replace(&mut self.bucket, Arc::clone(view));
         if let Some(aged) = &self.aged {
             aged.follow(&view.fold);
         }
@@ -403,6 +419,9 @@ impl LocalStore for Local {
         let news = self.compile_deletions();
         self.make_again(&news);
         self.publish();
+        if let Some(from_ms) = changed_from(&before, view) {
+            self.shared.changes.of_all(from_ms);
+        }
     }
 
     fn aged(&self) -> Arc<BTreeSet<BlockId>> {

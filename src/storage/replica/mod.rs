@@ -69,6 +69,7 @@ use crate::replication::tombstone::Selection;
 
 use super::block::PageCache;
 use super::bucket::{BucketClient, Scripts};
+use super::changes::Changes;
 use super::engine::{Appended, Deletion, bytes_in_head, drop_refused};
 use super::error::{AppendError, StorageError};
 use super::head::lease::{HeadLease, leased_for};
@@ -130,6 +131,7 @@ struct Shared {
     registry: Registry,
     metadata: Arc<MetadataTable>,
     view: ArcSwap<View>,
+    changes: Changes,
     held: Held,
     clock: Arc<dyn Clock>,
     options: StorageOptions,
@@ -237,6 +239,7 @@ impl ReplicaStore {
             registry: Registry::placing(partition::place),
             metadata: Arc::default(),
             view: ArcSwap::default(),
+            changes: Changes::default(),
             held,
             clock: Arc::clone(&clock),
             options,
@@ -640,6 +643,10 @@ impl Readable for Shared {
     fn retention(&self) -> Retention<'_> {
         let StorageOptions { retention_ms, retention_rules, .. } = &self.options;
         Retention { now_ms: self.clock.now_ms(), keep_ms: *retention_ms, rules: retention_rules }
+    }
+
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     fn text_bytes_max(&self) -> usize {

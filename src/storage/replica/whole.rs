@@ -8,9 +8,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::driver::Status;
+use super::figures::Staleness;
 use super::quarantine::refusal;
 use crate::model::{Labels, Matcher, Metadata, TimeRange};
-use crate::querier::{ExemplarSeries, Querier, QueryError, QueryGuard, SelectRequest, SeriesIter};
+use crate::querier::{ExemplarSeries, Moment, Querier, QueryError, QueryGuard, SelectRequest, SeriesIter};
 use crate::storage::select::TenantQuerier;
 
 /// See the module.
@@ -84,5 +85,22 @@ impl Querier for Whole {
 
     fn metadata(&self, metric: Option<&str>) -> Result<Vec<Metadata>, QueryError> {
         self.inner.metadata(metric)
+    }
+
+    /// Nothing is kept, and nothing that was kept is told, while answers carry a remark that something may be missing.
+    fn moment(&self) -> Option<Moment> {
+        if Staleness::of(&self.status.load()).is_some() { None } else { self.inner.moment() }
+    }
+
+    fn changed_since(&self, moment: Moment) -> i64 {
+        self.inner.changed_since(moment)
+    }
+
+    fn kept_from_ms(&self) -> i64 {
+        self.inner.kept_from_ms()
+    }
+
+    fn admits(&self, range: TimeRange) -> Result<(), QueryError> {
+        self.check(range)
     }
 }

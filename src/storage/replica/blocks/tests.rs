@@ -13,6 +13,7 @@ use crate::replication::bucket::Request;
 use crate::replication::catalogue::Fold;
 use crate::storage::block::BlockWriter;
 use crate::storage::bucket::faults::{client, plain};
+use crate::storage::changes::Changes;
 use crate::storage::head::{MetadataTable, Registry};
 use crate::storage::part::{PartOptions, PartSeries, PartWriter};
 use crate::storage::readable::Readable;
@@ -40,6 +41,7 @@ struct OnlyBlocks {
     registry: Registry,
     metadata: MetadataTable,
     view: Arc<View>,
+    changes: Changes,
     side_by_side: Arc<SideBySide>,
 }
 
@@ -58,6 +60,10 @@ impl Readable for OnlyBlocks {
 
     fn retention(&self) -> Retention<'_> {
         Retention::NONE
+    }
+
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     fn text_bytes_max(&self) -> usize {
@@ -126,7 +132,8 @@ impl World {
         let parts = Blocks::new(reading, None).become_live(&self.live, i64::MAX);
         let view = Arc::new(View { parts, ..View::default() });
         let (registry, metadata) = (Registry::new(), MetadataTable::default());
-        let store = Arc::new(OnlyBlocks { registry, metadata, view, side_by_side });
+        let store =
+            Arc::new(OnlyBlocks { registry, metadata, view, changes: Changes::default(), side_by_side });
         TenantQuerier::new(store, TenantId::anonymous())
     }
 
