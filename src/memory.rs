@@ -6,8 +6,9 @@
 //! leases ([`watch`] measures it) counts as used, so that the limit does not rest on estimates alone.
 //! Owns the arithmetic only; what is done when a lease is refused is the caller's.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 pub mod plan;
 pub mod watch;
@@ -29,6 +30,14 @@ pub struct MemoryBudget {
     claims: AtomicUsize,
     parent: Option<Arc<MemoryBudget>>,
     kept: Kept,
+    /// Who holds what nobody needs.
+    spare: OnceLock<Weak<dyn Spare>>,
+}
+
+/// Something held that only saves work: it goes before a lease is refused.
+pub trait Spare: fmt::Debug + Send + Sync {
+    /// Gives back about so many bytes; whether it gave anything. Asked by whoever leases, under any lock of his.
+    fn give_up(&self, bytes: u64) -> bool;
 }
 
 /// What is kept of a budget for small and for urgent shares.
@@ -85,6 +94,7 @@ impl MemoryBudget {
             claims: AtomicUsize::new(0),
             parent: None,
             kept,
+            spare: OnceLock::new(),
         }
     }
 
@@ -174,8 +184,20 @@ impl MemoryBudget {
         self.unleased_bytes.store(held_bytes.saturating_sub(self.used_bytes()), Ordering::Relaxed);
     }
 
+    /// Asks `spare` to give up what it holds of this budget before a lease of it is refused. Once per budget; as long
+    /// as it lives.
+    pub fn spare(&self, spare: &Arc<dyn Spare>) {
+        // Whoever came first stays.
+        let _ = self.spare.set(Arc::downgrade(spare));
+    }
+
     fn take(&self, bytes: u64, asker: Asker) -> Result<(), MemoryExhausted> {
-        let taken = self.try_take(bytes, asker);
+        let mut taken = self.try_take(bytes, asker);
+        if matches!(&taken, Err(refused) if refused.name == self.name)
+            && self.spare.get().and_then(Weak::upgrade).is_some_and(|spare| spare.give_up(bytes))
+        {
+            taken = self.try_take(bytes, asker);
+        }
         if taken.is_err() {
             self.refusals.fetch_add(1, Ordering::Relaxed);
         }
@@ -355,6 +377,31 @@ mod tests {
         assert!(first.lease(30).is_ok());
         drop(claims.1);
         assert!(second.lease(30).is_ok());
+    }
+
+    /// Holds one lease until it is asked for.
+    #[derive(Debug)]
+    struct Held(parking_lot::Mutex<Option<MemoryLease>>);
+
+    impl Spare for Held {
+        fn give_up(&self, _bytes: u64) -> bool {
+            self.0.try_lock().is_some_and(|mut held| held.take().is_some())
+        }
+    }
+
+    #[test]
+    fn what_only_saves_work_goes_before_a_lease_is_refused() {
+        let whole = MemoryBudget::new("process", 100);
+        let (queries, answers) = (whole.share("queries", 60), whole.share("answers", 60));
+        let held = Arc::new(Held(parking_lot::Mutex::new(Some(answers.lease(50).expect("fits")))));
+        let spare: Arc<dyn Spare> = Arc::<Held>::clone(&held);
+        whole.spare(&spare);
+
+        assert!(queries.lease(70).is_err(), "more than its own limit");
+        assert_eq!(answers.used_bytes(), 50, "which nobody can help");
+        let _lease = queries.lease(60).expect("room was made");
+        assert_eq!((answers.used_bytes(), whole.refusals()), (0, 0));
+        assert!(answers.lease(50).is_err(), "nothing is left to give");
     }
 
     #[test]
