@@ -210,6 +210,7 @@ async fn compose(
         experimental_functions: config.query.experimental_functions,
         ..EngineOptions::default()
     });
+    let result_cache_bytes = config.query.result_cache_bytes;
     Ok(Arc::new(ServerState {
         started_ms: clock.now_ms(),
         config,
@@ -220,6 +221,7 @@ async fn compose(
         notifications: Board::default(),
         storage,
         engine,
+        results: memory.results(result_cache_bytes),
         queries,
         active_queries,
         metrics,

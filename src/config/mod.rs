@@ -123,6 +123,8 @@ pub struct Query {
     pub queued_max: usize,
     /// What one query may lease.
     pub memory_bytes_max: u64,
+    /// For results that are kept; 0: none.
+    pub result_cache_bytes: u64,
     pub lookback_delta_ms: i64,
     /// Queries beyond it are logged.
     pub slow: Duration,
@@ -167,6 +169,10 @@ impl Config {
             "" => memory_limit_bytes / 4,
             _ => raw.get("query.max-memory", value::positive_bytes)?,
         };
+        let result_cache_bytes = match raw.text("query.result-cache-size") {
+            "" => memory_limit_bytes / 32,
+            _ => raw.get("query.result-cache-size", value::bytes)?,
+        };
         let features = raw.get("enable-feature", value::features)?;
         raw.get("web.enable-remote-write-receiver", value::always_on)?;
 
@@ -208,6 +214,7 @@ impl Config {
                 concurrency_max: raw.get("query.max-concurrency", value::concurrency)?,
                 queued_max: raw.get("query.max-queued", value::count)?,
                 memory_bytes_max,
+                result_cache_bytes,
                 lookback_delta_ms: raw.get("query.lookback-delta", value::lookback_ms)?,
                 slow: raw.get("query.log-slower-than", value::duration)?,
                 experimental_functions: features.experimental_functions,

@@ -226,6 +226,16 @@ pub const SETTINGS: &[Setting] = &[
                least 16 bytes",
     },
     Setting {
+        name: "query.result-cache-size",
+        aliases: &[],
+        default: "",
+        value: "BYTES",
+        expected: "bytes such as 64MiB, or 0",
+        help: "Memory for the steps of range queries that a dashboard, asked again over a window that has moved on, \
+               takes instead of evaluating them; only those are taken that cannot have changed. 0 keeps none. \
+               Default: a thirty-second of --memory.limit. More serves more panels",
+    },
+    Setting {
         name: "query.timeout",
         aliases: &[],
         default: "2m",

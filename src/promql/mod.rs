@@ -5,6 +5,7 @@
 //! - [`syntax`]: text and tree; [`plan`]: the tree as it is evaluated
 //! - [`operators`]: evaluation over columns of steps; [`functions`]: what functions compute;
 //!   [`workers`]: threads that help large queries
+//! - [`reuse`]: steps that were evaluated before
 //! - [`histogram`]: native histograms and their arithmetic; [`number`]: floats as text
 //!
 //! Knows no storage, no HTTP and no tenant. Everything is synchronous.
@@ -18,6 +19,7 @@ pub mod limits;
 pub mod number;
 pub mod operators;
 pub mod plan;
+pub mod reuse;
 pub mod syntax;
 #[cfg(test)]
 mod testing;

@@ -21,9 +21,10 @@ use crate::config::limits_file::{Limits, TenantLimits};
 use crate::ingest::HaPairs;
 use crate::memory::plan::MemoryPlan;
 use crate::memory::watch::Watch;
-use crate::memory::{MemoryBudget, MemoryLease};
+use crate::memory::{MemoryBudget, MemoryLease, Spare};
 use crate::model::TenantId;
 use crate::promql::Engine;
+use crate::promql::reuse::Results;
 use crate::querier::{Querier, QueryError, QueryGuard};
 use crate::storage::{Readiness, ReplicaStore, Staleness, Storage};
 use crate::telemetry::Metrics;
@@ -35,6 +36,8 @@ pub struct ServerState {
     pub config: Config,
     pub storage: Storage,
     pub engine: Engine,
+    /// Steps of range queries that were evaluated before; `None` where none are kept.
+    pub results: Option<Arc<Results>>,
     pub queries: QueryPool,
     pub active_queries: ActiveQueries,
     /// The file of `--web.config.file`.
@@ -102,6 +105,17 @@ impl MemoryShares {
             plan.query_small_bytes,
         );
         Self { whole, writes, queries, standing }
+    }
+
+    /// Room for results of so many bytes, which are given up before anybody is refused memory; `None` where it is none.
+    pub fn results(&self, bytes_max: u64) -> Option<Arc<Results>> {
+        if bytes_max == 0 {
+            return None;
+        }
+        let results = Results::new(self.whole.share("results", bytes_max));
+        let spare: Arc<dyn Spare> = Arc::<Results>::clone(&results);
+        self.whole.spare(&spare);
+        Some(results)
     }
 }
 

@@ -72,7 +72,12 @@ impl Answered {
 
 impl TestServer {
     pub async fn start(settings: &[(&str, &str)]) -> Self {
-        Self::start_with(settings, ManualClock::at_ms(NOW_MS), Storage::open).ready().await
+        Self::start_at(settings, ManualClock::at_ms(NOW_MS)).await
+    }
+
+    /// As [`Self::start`], with a clock that the test moves.
+    pub async fn start_at(settings: &[(&str, &str)], clock: Arc<ManualClock>) -> Self {
+        Self::start_with(settings, clock, Storage::open).ready().await
     }
 
     /// A replica of this name, in whose life everything happens often, on a clock that goes. What was written becomes
@@ -145,6 +150,7 @@ impl TestServer {
             notifications: Board::default(),
             storage,
             engine: Engine::new(EngineOptions::default()),
+            results: memory.results(config.query.result_cache_bytes),
             queries: QueryPool::start(pool, Arc::clone(&metrics)).expect("threads start"),
             active_queries: ActiveQueries::open(folder.path(), config.query.concurrency_max),
             metrics,

@@ -144,6 +144,11 @@ impl Evaluator<'_> {
             });
             histograms.classic[number].buckets.push((upper_bound, at));
         }
+        // Two texts may be one bound, and counts are then added up: in the same order whichever steps are evaluated.
+        let Histograms { classic, columns, .. } = &mut histograms;
+        for classic in classic {
+            classic.buckets.sort_by(|(_, one), (_, other)| columns[*one].labels.cmp(&columns[*other].labels));
+        }
         Ok((histograms, bytes))
     }
 

@@ -133,10 +133,10 @@ const MATCHINGS: &[&str] = &[
 ];
 
 /// A small generator of its own: the same seed gives the same query for ever.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn bits(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -145,15 +145,15 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, count: usize) -> usize {
+    pub fn below(&mut self, count: usize) -> usize {
         (self.bits() % count as u64) as usize
     }
 
-    fn one_in(&mut self, count: usize) -> bool {
+    pub fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 
-    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+    pub fn of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }
 
@@ -181,7 +181,7 @@ impl Random {
         }
     }
 
-    fn vector(&mut self, depth: usize) -> String {
+    pub fn vector(&mut self, depth: usize) -> String {
         if depth == 0 || self.one_in(5) {
             return format!("{}{}", self.of(SELECTORS), self.of(SHIFTS));
         }

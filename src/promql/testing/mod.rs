@@ -8,7 +8,7 @@
 //! - [`bounds`]: what scripts cannot say: limits, deadlines, threads
 //! - [`any_query`]: random queries over odd samples: an answer or an error, never a panic
 
-mod any_query;
+pub mod any_query;
 mod bounds;
 mod classic;
 mod expect;
@@ -16,4 +16,4 @@ mod notation;
 mod pinned;
 mod runner;
 mod script;
-mod store;
+pub mod store;

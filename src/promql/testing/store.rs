@@ -37,6 +37,13 @@ impl MemoryStore {
         self.series.entry(labels.clone()).or_default().insert(timestamp_ms, sample);
     }
 
+    /// Takes samples of a range out of the series that are accepted.
+    pub fn remove(&mut self, accepts: impl Fn(&Labels) -> bool, range: TimeRange) {
+        for (_, samples) in self.series.iter_mut().filter(|(labels, _)| accepts(labels)) {
+            samples.retain(|timestamp_ms, _| !range.contains(*timestamp_ms));
+        }
+    }
+
     pub fn clear(&mut self) {
         self.series.clear();
     }

@@ -93,6 +93,7 @@ mod tests {
             "seconds" => "0",
             "limit" | "limit_per_metric" => "10",
             "stats" => "all",
+            "nocache" => "1",
             "skip_head" => "true",
             "type" => "alert",
             "match_target" | "rule_name[]" | "rule_group[]" | "file[]" => "x",

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use serde_json::json;
 
 use crate::model::TenantId;
+use crate::promql::reuse::{RangeQuery, Reuse};
 use crate::promql::{QueryOptions, QueryOutput, Value};
 use crate::querier::QueryGuard;
 use crate::server::auth::Tenant;
@@ -54,8 +55,22 @@ pub async fn range((State(state), tenant, headers, params): Question) -> ApiResu
                    resolution (?step=XX)";
         return Err(ApiError::invalid(why));
     }
-    let asked = Asked::read(&state, &params)?;
+    let mut asked = Asked::read(&state, &params)?;
+    // Statistics tell what the whole takes.
+    asked.reuses = !wants_it_anew(&headers, &params) && !asked.stats;
     asked.answer(&state, tenant.0, &headers, limit, Times::Range { start_ms, end_ms, step_ms }).await
+}
+
+/// Whether all steps shall be evaluated, whatever is kept of them; then nothing is kept either.
+fn wants_it_anew(headers: &HeaderMap, params: &Params) -> bool {
+    let directives =
+        headers.get_all(header::CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
+    let mut directives = directives.flat_map(|value| value.split(','));
+    let says_so = |directive: &str| {
+        let directive = directive.trim();
+        directive.eq_ignore_ascii_case("no-cache") || directive.eq_ignore_ascii_case("no-store")
+    };
+    matches!(params.get("nocache"), Some("1" | "true")) || directives.any(says_so)
 }
 
 /// Prometheus counts nanoseconds on the way: a time too far from 1970 for them comes round.
@@ -76,6 +91,8 @@ struct Asked {
     timeout: Duration,
     options: QueryOptions,
     stats: bool,
+    /// Whether steps may be taken that were evaluated before.
+    reuses: bool,
 }
 
 impl Asked {
@@ -91,7 +108,7 @@ impl Asked {
             lookback_delta_ms: (lookback_delta_ms > 0).then_some(lookback_delta_ms),
         };
         let query = params.get("query").unwrap_or_default().into();
-        Ok(Self { query, timeout, options, stats: params.get("stats").is_some() })
+        Ok(Self { query, timeout, options, stats: params.get("stats").is_some(), reuses: false })
     }
 
     async fn answer(
@@ -102,7 +119,7 @@ impl Asked {
         limit: Option<usize>,
         times: Times,
     ) -> ApiResult<Answer> {
-        let Self { query, timeout, options, stats } = self;
+        let Self { query, timeout, options, stats, reuses } = self;
         let staleness = state.staleness();
         let asked_at = Instant::now();
         let slower_than = state.config.query.slow;
@@ -113,7 +130,8 @@ impl Asked {
             move |guard: &QueryGuard| {
                 let queued = watched.begin();
                 let _active = state.active_queries.enter(&tenant, &query, state.clock.now_ms());
-                let evaluated = evaluate(&state, &tenant, &query, times, &options, guard);
+                let asker = Asker { state: &state, tenant: &tenant, reuses };
+                let evaluated = evaluate(&asker, &query, times, &options, guard);
                 watched.end(evaluated.as_ref().map(|output| &output.stats), guard);
                 Ok((evaluated?, queued))
             }
@@ -132,20 +150,32 @@ impl Asked {
     }
 }
 
+/// Who asks, and whether he takes steps that were evaluated before.
+struct Asker<'a> {
+    state: &'a ServerState,
+    tenant: &'a TenantId,
+    reuses: bool,
+}
+
 fn evaluate(
-    state: &ServerState,
-    tenant: &TenantId,
+    asker: &Asker<'_>,
     query: &str,
     times: Times,
     options: &QueryOptions,
     guard: &QueryGuard,
 ) -> ApiResult<QueryOutput> {
+    let Asker { state, tenant, reuses } = *asker;
     let querier = state.querier(tenant)?;
+    let engine = &state.engine;
     Ok(match times {
-        Times::Instant(time_ms) => state.engine.instant(&*querier, query, time_ms, options, guard)?,
-        Times::Range { start_ms, end_ms, step_ms } => {
-            state.engine.range(&*querier, query, start_ms, end_ms, step_ms, options, guard)?
-        }
+        Times::Instant(time_ms) => engine.instant(&*querier, query, time_ms, options, guard)?,
+        Times::Range { start_ms, end_ms, step_ms } => match state.results.as_deref().filter(|_| reuses) {
+            Some(results) => {
+                let asked = RangeQuery { query, start_ms, end_ms, step_ms, options };
+                Reuse { engine, results, scope: tenant.as_str() }.range(&*querier, asked, guard)?
+            }
+            None => engine.range(&*querier, query, start_ms, end_ms, step_ms, options, guard)?,
+        },
     })
 }
 

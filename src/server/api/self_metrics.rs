@@ -7,6 +7,7 @@ use prometheus::proto::MetricFamily;
 
 use super::replica_metrics;
 use crate::error::ErrorKind;
+use crate::promql::reuse::Results;
 use crate::server::error::ApiError;
 use crate::server::ha_pairs;
 use crate::server::state::{ServerState, Shared};
@@ -22,6 +23,7 @@ pub async fn self_metrics(State(state): State<Shared>) -> Response {
     let storage = state.storage.stats();
     families.extend(of_memory(&state, &storage));
     families.extend(of_storage(&storage));
+    families.extend(state.results.iter().flat_map(|results| of_results(results)));
     families.extend(storage.pieces.as_ref().map(of_pieces).into_iter().flatten());
     if let Some(replica) = state.storage.replica() {
         families.extend(replica_metrics::families(&replica.figures()));
@@ -59,6 +61,7 @@ fn of_memory(state: &ServerState, storage: &StorageStats) -> Vec<MetricFamily> {
     let standing = shares.standing.iter().map(|standing| &standing.budget);
     let of_server = [&shares.whole, &shares.writes, &shares.queries].into_iter().chain(standing);
     let mut figures: Vec<LeaseFigures> = of_server.map(|budget| (&**budget).into()).collect();
+    figures.extend(state.results.iter().map(|results| LeaseFigures::from(results.memory())));
     figures.extend(&storage.leases);
     let labels: Vec<_> = figures.iter().map(|figures| [("budget", figures.purpose)]).collect();
     let of = |figure: fn(&LeaseFigures) -> u64| {
@@ -106,6 +109,39 @@ fn of_memory(state: &ServerState, storage: &StorageStats) -> Vec<MetricFamily> {
         ]);
     }
     families
+}
+
+/// What is kept of range queries.
+fn of_results(results: &Results) -> Vec<MetricFamily> {
+    let figures = results.figures();
+    vec![
+        counter(
+            "onggi_result_cache_hits_total",
+            "Range queries that took steps which were evaluated before.",
+            figures.hits,
+        ),
+        counter(
+            "onggi_result_cache_misses_total",
+            "Range queries whose steps can be kept, but none that still held was there.",
+            figures.misses,
+        ),
+        counter(
+            "onggi_result_cache_steps_total",
+            "Steps of range queries that were not evaluated again.",
+            figures.steps,
+        ),
+        counter(
+            "onggi_result_cache_evictions_total",
+            "Results that went because memory was wanted.",
+            figures.evictions,
+        ),
+        gauge("onggi_result_cache_entries", "Results that are kept.", figures.entries as f64),
+        gauge(
+            "onggi_result_cache_bytes",
+            "Memory of the results that are kept.",
+            results.memory().used_bytes() as f64,
+        ),
+    ]
 }
 
 /// What a replica keeps of blocks on its disk.
