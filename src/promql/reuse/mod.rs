@@ -148,7 +148,8 @@ impl Reuse<'_> {
         let (mut fresh, mut last_piece) = (Vec::new(), None);
         if reused < grid.count {
             let rest = RangeQuery { start_ms: grid.time(reused), ..asked };
-            let Some((series, of_rest)) = self.evaluate_rest(querier, rest, stats.samples_peak, guard)? else {
+            let Some((series, of_rest)) = self.evaluate_rest(querier, rest, stats.samples_peak, guard)?
+            else {
                 // It would be found out again every time.
                 self.results.forget(&question.key);
                 return Ok(None);

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::memory::MemoryBudget;
-use crate::model::{Histogram, Labels, Matcher, Metadata, stale_nan};
+use crate::model::{Counts, Histogram, Labels, Matcher, Metadata, ResetHint, Span, stale_nan};
 use crate::promql::EngineOptions;
 use crate::promql::testing::any_query::Random;
 use crate::promql::testing::store::{MemoryStore, StoredSample, StoredValue};
@@ -180,11 +180,24 @@ fn disturb(world: &mut World, random: &mut Random, now_ms: i64) {
             world.insert(odd, now_ms - 5_000, StoredValue::Float(3.0));
         }
         6 => {
-            let histogram = StoredValue::Histogram(Arc::new(Histogram::default()));
+            let histogram = StoredValue::Histogram(Arc::new(histogram()));
             world.insert(&[("__name__", "gauge"), ("i", "h"), ("job", "a")], now_ms - 1_000, histogram);
         }
         7 => world.range_max_ms = random.of(&[None, None, Some(700_000), Some(1_200_000)]),
         _ => {}
+    }
+}
+
+fn histogram() -> Histogram {
+    Histogram {
+        reset_hint: ResetHint::Unknown,
+        schema: 0,
+        zero_threshold: 0.0,
+        sum: 3.0,
+        positive_spans: vec![Span { offset: 0, length: 1 }],
+        negative_spans: Vec::new(),
+        custom_values: Vec::new(),
+        counts: Counts::Float { count: 2.0, zero_count: 0.0, positive: vec![2.0], negative: Vec::new() },
     }
 }
 

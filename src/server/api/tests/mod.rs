@@ -7,6 +7,7 @@ mod look_up;
 mod notifications;
 mod query;
 mod replica;
+mod reuse;
 mod rim;
 mod write;
 

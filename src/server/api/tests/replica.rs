@@ -334,3 +334,21 @@ async fn two_processes_of_one_name_are_noticed_and_a_restart_is_none() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn steps_that_were_evaluated_before_do_not_hide_what_another_replica_wrote() {
+    let (_, bucket) = bucket();
+    let one = TestServer::on_bucket("one", &bucket, HOUR_MS).await;
+    let other = TestServer::on_bucket("other", &bucket, HOUR_MS).await;
+    assert_eq!(one.write_load("a").await.status, 204);
+    let series = async || {
+        let answered = one.get(ASKING[1]).await;
+        answered.json()["data"]["result"].as_array().map(Vec::len)
+    };
+    assert_eq!((series().await, series().await), (Some(1), Some(1)));
+    assert!(one.state.results.as_ref().is_some_and(|results| results.figures().hits == 1));
+
+    assert_eq!(other.write_load("b").await.status, 204);
+
+    eventually("the other's sample", async || (series().await == Some(2)).then_some(())).await;
+}
