@@ -166,6 +166,12 @@
 //! theirs, all pieces of a series through the one join. A query runs on a thread of its own, which
 //! others help where they are free, with a deadline, a memory budget and a way to be cancelled; a
 //! wrong or too large question is an error, never a partial answer.
+//!
+//! A dashboard asks the same again over a window that has moved on. Steps that were evaluated before are taken again
+//! ([`promql::reuse`]) where their expression is one whose steps are proven to stand alone, and nothing that they saw
+//! has changed: the store notes of every batch, once it is visible, its earliest time, and so of deletions and of what
+//! comes or goes with blocks, so that nothing is guessed about how late samples may be. What is kept is given up before
+//! anybody is refused memory.
 
 pub mod app;
 pub mod chunk;
