@@ -113,6 +113,8 @@ impl Reuse<'_> {
         let own_lookback_ms = asked.options.lookback_delta_ms.filter(|lookback_ms| *lookback_ms > 0);
         let lookback_ms = own_lookback_ms.unwrap_or(options.lookback_delta_ms);
         let shape = Shape::of(&expr, lookback_ms)?;
+        // No time of the grid is cut off at the ends of time.
+        asked.end_ms.checked_sub(asked.start_ms)?;
         let grid = StepGrid::range(asked.start_ms, asked.end_ms, asked.step_ms).ok()?;
         let key = Key {
             scope: self.scope.to_owned(),
