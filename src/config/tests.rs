@@ -28,6 +28,7 @@ fn defaults_are_valid_and_every_setting_is_read() {
     assert_eq!(config.remote_write.body_bytes_max, 32 << 20);
     assert_eq!(config.web.route_prefix, "");
     assert_eq!(config.query.memory_bytes_max, config.memory_limit_bytes / 4);
+    assert_eq!(config.query.result_cache_bytes, config.memory_limit_bytes / 32);
     assert_eq!(config.effective.len(), SETTINGS.len());
 }
 

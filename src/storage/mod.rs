@@ -18,8 +18,8 @@
 mod background;
 mod block;
 pub mod bucket;
-pub mod check;
 mod changes;
+pub mod check;
 mod commit;
 mod cut;
 mod directory;

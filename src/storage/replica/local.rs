@@ -300,8 +300,8 @@ impl Local {
 /// applied here, or take away what is too old; most bring nothing, but nobody could tell without reading them.
 fn changed_from(before: &BucketView, now: &BucketView) -> Option<i64> {
     let only_in = |one: &BucketView, other: &BucketView| -> Option<i64> {
-        let blocks = one.fold.live.iter().filter(|(id, _)| !other.fold.live.contains_key(id));
-        let deletions = one.deletions.bound.iter().filter(|(id, _)| !other.deletions.bound.contains_key(id));
+        let blocks = one.fold.live.iter().filter(|(id, _)| !other.fold.live.contains_key(*id));
+        let deletions = one.deletions.bound.iter().filter(|(id, _)| !other.deletions.bound.contains_key(*id));
         let blocks_ms = blocks.map(|(_, block)| block.min_ms).min();
         let deletions_ms = deletions.map(|(_, tombstone)| tombstone.selection.start_ms).min();
         blocks_ms.into_iter().chain(deletions_ms).min()
