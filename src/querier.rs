@@ -41,13 +41,49 @@ pub struct SelectHints {
     pub grouping: Vec<String>,
     /// Whether `grouping` names the labels kept (`by`) or dropped (`without`).
     pub by: bool,
-    /// Series may come in any order.
+    /// Series may come in any order. Where `labels` are not all, only those of equal wanted labels may:
+    /// the first of each kind still come in the order of full labels, so that whoever numbers groups as
+    /// they come has them in their order.
     pub any_order: bool,
     pub floats: FloatsWanted,
+    pub labels: LabelsWanted,
 }
 
-/// What of a series' floats the caller looks at: the only hint by which answers may differ.
-/// Histograms come whole, whatever it says.
+/// Of each series' labels, what the caller looks at. Storage may reduce them to that or give all: the
+/// caller reduces again. Several series may come with equal labels then; what orders them is still their
+/// full labels. Names are sorted, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LabelsWanted {
+    #[default]
+    All,
+    /// Those of these names.
+    By(Vec<String>),
+    /// All but those of these names.
+    Without(Vec<String>),
+}
+
+impl LabelsWanted {
+    /// Whether the caller looks at labels of this name.
+    pub fn keeps(&self, name: &str) -> bool {
+        let names = |names: &[String]| names.binary_search_by(|own| own.as_str().cmp(name)).is_ok();
+        match self {
+            Self::All => true,
+            Self::By(kept) => names(kept),
+            Self::Without(dropped) => !names(dropped),
+        }
+    }
+
+    /// What of a full set the caller looks at.
+    pub fn of(&self, labels: &Labels) -> Labels {
+        match self {
+            Self::All => labels.clone(),
+            _ => labels.filtered(|name| self.keeps(name)),
+        }
+    }
+}
+
+/// What of a series' floats the caller looks at: with [`LabelsWanted`] the only hint by
+/// which answers may differ. Histograms come whole, whatever it says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FloatsWanted {
     /// Only the latest float of the range: any of the others may be missing.
@@ -115,7 +151,7 @@ pub struct ExemplarSeries {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
-/// Series in order of their labels, unless [`SelectHints::any_order`] says that nobody minds. What a
+/// Series in order of their full labels, unless [`SelectHints::any_order`] says that nobody minds. What a
 /// series takes ([`Series::bytes`]) is reserved with the guard when it is handed out: whoever lets go of
 /// it before the query's end may release that.
 pub type SeriesIter<'a> = Box<dyn Iterator<Item = Result<Series, QueryError>> + Send + 'a>;

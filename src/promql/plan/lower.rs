@@ -108,7 +108,8 @@ impl Lowering {
             presence_only: is_plain && around.presence,
         };
         let (step_ms, function) = (around.step_ms, around.function);
-        let hints = SelectHints { step_ms, range_ms, function, grouping, by, any_order: false, floats };
+        let hints =
+            SelectHints { step_ms, range_ms, function, grouping, by, floats, ..SelectHints::default() };
         self.selectors.push(PlannedSelect { matchers: selector.matchers.clone(), hints });
         Selector {
             slot: self.selectors.len() - 1,
