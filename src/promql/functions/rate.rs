@@ -17,16 +17,29 @@ pub const RATE: RateKind = RateKind { counter: true, per_second: true };
 pub const INCREASE: RateKind = RateKind { counter: true, per_second: false };
 pub const DELTA: RateKind = RateKind { counter: false, per_second: false };
 
+/// Values compared at a time: most stretches have no reset, and show that without a branch per value.
+const COMPARED_VALUES: usize = 64;
+
 /// Indices of the samples of a series before which its counter was reset.
 ///
 /// Found once per series: a window then costs its resets, not its samples.
 pub fn counter_resets(values: &[f64], timestamps_ms: &[i64], starts_ms: &[i64]) -> Vec<usize> {
-    let by_value = |at: &usize| values[*at] < values[at - 1];
-    let by_start = |at: &usize| {
-        starts_ms.len() == values.len()
-            && is_start_reset(starts_ms[at - 1], timestamps_ms[at - 1], starts_ms[*at], timestamps_ms[*at])
+    let by_value = |at: usize| values[at] < values[at - 1];
+    let by_start = |at: usize| {
+        is_start_reset(starts_ms[at - 1], timestamps_ms[at - 1], starts_ms[at], timestamps_ms[at])
     };
-    (1..values.len()).filter(|at| by_value(at) || by_start(at)).collect()
+    if !starts_ms.is_empty() && starts_ms.len() == values.len() {
+        return (1..values.len()).filter(|at| by_value(*at) || by_start(*at)).collect();
+    }
+    let mut resets = Vec::new();
+    for from in (1..values.len()).step_by(COMPARED_VALUES) {
+        let to = values.len().min(from + COMPARED_VALUES);
+        let pairs = values[from - 1..to - 1].iter().zip(&values[from..to]);
+        if pairs.fold(false, |any, (before, now)| any | (now < before)) {
+            resets.extend((from..to).filter(|at| by_value(*at)));
+        }
+    }
+    resets
 }
 
 /// Whether a start timestamp tells of a reset between two samples.
@@ -193,8 +206,17 @@ pub fn extrapolated_column(
     resets: &[usize],
     out: &mut [f64],
 ) {
+    let changes = out.iter_mut().zip(bounds).zip(reaches);
+    if resets.is_empty() {
+        for ((out, bound), reach) in changes {
+            let [first, .., last] = bound.of(values) else { continue };
+            let change = last - first;
+            *out = change * reach.factor_of(*first, change, kind);
+        }
+        return;
+    }
     let mut next_reset = 0;
-    for ((out, bound), reach) in out.iter_mut().zip(bounds).zip(reaches) {
+    for ((out, bound), reach) in changes {
         let [first, .., last] = bound.of(values) else { continue };
         let mut change = last - first;
         while next_reset < resets.len() && resets[next_reset] <= bound.from {
@@ -249,6 +271,21 @@ mod tests {
         let increase = extrapolated_floats(&window, INCREASE, &resets).expect("four samples");
         assert!((increase - 13.0).abs() < 0.01);
         assert!(extrapolated_floats(&window, DELTA, &resets).is_some_and(|d| (d - 3.0).abs() < 0.01));
+    }
+
+    #[test]
+    fn resets_are_found_wherever_they_are() {
+        for count in [0, 1, 2, 63, 64, 65, 66, 128, 129, 130, 200] {
+            for reset in 0..count {
+                let value = |at: usize| if at < reset { at as f64 } else { at as f64 - 1.5 };
+                let mut values: Vec<f64> = (0..count).map(value).collect();
+                let want: Vec<usize> = (reset > 0).then_some(reset).into_iter().collect();
+                assert_eq!(counter_resets(&values, &vec![0; count], &[]), want, "{reset} of {count}");
+                // Nothing is less than what is no number, nor the other way round.
+                values[reset] = f64::NAN;
+                assert!(counter_resets(&values, &vec![0; count], &[]).is_empty(), "{reset} of {count}");
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::column::{histogram_bytes, present};
+use super::column::{histogram_bytes, is_absent, present};
 use crate::model::{Labels, ResetHint, is_stale_nan};
 use crate::promql::histogram::{Edition, FloatHistogram};
 use crate::querier::Series;
@@ -24,12 +24,18 @@ pub struct Samples {
     /// Beside `timestamps_ms`, or empty.
     pub starts_ms: Vec<i64>,
     pub histograms: Vec<HistogramSample>,
+    /// It is known that no float is a staleness marker; otherwise one has to look.
+    pub floats_are_fresh: bool,
 }
 
 impl From<Series> for Samples {
     fn from(mut series: Series) -> Self {
-        for value in &mut series.values {
-            *value = present(*value);
+        // Mostly there is neither: one look at values that are far from the processor serves for both.
+        let floats_are_fresh = !any_of(&series.values, |value| is_stale_nan(value) | is_absent(value));
+        if !floats_are_fresh {
+            for value in &mut series.values {
+                *value = present(*value);
+            }
         }
         let histograms = series
             .histograms
@@ -46,6 +52,7 @@ impl From<Series> for Samples {
             values: series.values,
             starts_ms: series.starts_ms,
             histograms,
+            floats_are_fresh,
         }
     }
 }
@@ -76,25 +83,30 @@ impl Samples {
     }
 
     pub fn has_stale(&self) -> bool {
-        any_stale(&self.values) || self.histograms.iter().any(|h| h.histogram.is_stale())
+        self.has_stale_floats() || self.histograms.iter().any(|h| h.histogram.is_stale())
+    }
+
+    fn has_stale_floats(&self) -> bool {
+        !self.floats_are_fresh && any_of(&self.values, is_stale_nan)
     }
 
     /// Without staleness markers: what range selectors see.
     pub fn without_stale(mut self) -> Self {
-        if any_stale(&self.values) {
+        if self.has_stale_floats() {
             let keep: Vec<bool> = self.values.iter().map(|v| !is_stale_nan(*v)).collect();
             retain_marked(&mut self.timestamps_ms, &keep);
             retain_marked(&mut self.starts_ms, &keep);
             retain_marked(&mut self.values, &keep);
         }
         self.histograms.retain(|h| !h.histogram.is_stale());
+        self.floats_are_fresh = true;
         self
     }
 }
 
 /// Nearly always there is none: many values are compared at once.
-fn any_stale(values: &[f64]) -> bool {
-    values.chunks(64).any(|some| some.iter().fold(false, |any, value| any | is_stale_nan(*value)))
+fn any_of(values: &[f64], is_one: impl Fn(f64) -> bool) -> bool {
+    values.chunks(64).any(|some| some.iter().fold(false, |any, value| any | is_one(*value)))
 }
 
 fn retain_marked<T>(items: &mut Vec<T>, keep: &[bool]) {
@@ -106,7 +118,7 @@ fn retain_marked<T>(items: &mut Vec<T>, keep: &[bool]) {
 mod tests {
     use super::*;
     use crate::model::stale_nan;
-    use crate::promql::operators::column::{ABSENT, is_absent};
+    use crate::promql::operators::column::ABSENT;
 
     #[test]
     fn ranges_see_no_stale_markers_and_columns_no_foreign_absence() {
