@@ -400,6 +400,11 @@ impl QueryGuard {
         self.peak_bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether so much is left that work may begin before other work is done.
+    pub fn has_room_ahead(&self) -> bool {
+        self.reserved_bytes() < self.memory.limit_bytes() / 2
+    }
+
     /// Bytes that a batch of series may take: a small part of what the query may hold, so that
     /// several batches on their way from storage to the answer fit beside each other.
     pub fn batch_bytes(&self) -> u64 {

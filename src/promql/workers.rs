@@ -6,7 +6,9 @@
 //! the helpers evenly: whoever has more than its share gives one back after the slice at hand.
 //!
 //! Owns who works at what. Which thread took which item never shows: results keep the order of
-//! the items.
+//! the items. Batches of which each is read before it can be worked at go through a [`pipe`].
+
+pub mod pipe;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -80,12 +82,14 @@ impl Workers {
         self.pool.in_place_scope(|scope| {
             loop {
                 // Asked again before every slice: helpers may have become free.
-                while let Some(helper) = self.recruit(&batch) {
+                while batch.is_worth_a_helper()
+                    && let Some(helper) = self.recruit(&batch.helpers)
+                {
                     let (batch, start, map) = (&batch, &start, &map);
                     scope.spawn(move |_| {
                         let _helper = helper;
                         let mut own = start();
-                        while !self.beyond_share(batch) && batch.work(&mut own, map) {}
+                        while !self.beyond_share(&batch.helpers) && batch.work(&mut own, map) {}
                     });
                 }
                 if !batch.work(&mut own, &map) {
@@ -98,14 +102,14 @@ impl Workers {
         done.into_iter().map(|(_, mapped)| mapped).collect()
     }
 
-    /// A free thread, where there is one, more work than one slice, and the share not used up.
-    fn recruit<'s, T, U>(&'s self, batch: &'s Batch<'_, T, U>) -> Option<Helper<'s>> {
-        if batch.helpers.load(Ordering::Relaxed) >= self.share() || batch.items.lock().len() <= batch.slice {
+    /// A free thread, where there is one and these helpers do not use up their share.
+    fn recruit<'s>(&'s self, helpers: &'s AtomicUsize) -> Option<Helper<'s>> {
+        if helpers.load(Ordering::Relaxed) >= self.share() {
             return None;
         }
         let free = |free: usize| free.checked_sub(1);
         self.free.fetch_update(Ordering::AcqRel, Ordering::Relaxed, free).ok()?;
-        Some(Helper { _of_batch: Counted::up(&batch.helpers), free: &self.free })
+        Some(Helper { _of_batch: Counted::up(helpers), free: &self.free })
     }
 
     /// Helpers that each batch may have; one, where there are fewer than batches: who comes first.
@@ -113,12 +117,17 @@ impl Workers {
         (self.total / self.batches.load(Ordering::Relaxed).max(1)).max(1)
     }
 
-    fn beyond_share<T, U>(&self, batch: &Batch<'_, T, U>) -> bool {
-        batch.helpers.load(Ordering::Relaxed) > self.share()
+    fn beyond_share(&self, helpers: &AtomicUsize) -> bool {
+        helpers.load(Ordering::Relaxed) > self.share()
     }
 }
 
 impl<T, U> Batch<'_, T, U> {
+    /// Whether there is more work than one slice.
+    fn is_worth_a_helper(&self) -> bool {
+        self.items.lock().len() > self.slice
+    }
+
     /// Takes a slice and maps it; says whether there was one.
     fn work<S>(&self, own: &mut S, map: &impl Fn(&mut S, T) -> Option<U>) -> bool {
         if !(self.goes_on)() {

@@ -1,11 +1,14 @@
 //! Calls: arguments evaluated, functions applied series by series.
 
+use std::sync::Arc;
+
 use super::column::SeriesColumn;
 use super::evaluator::{Evaluator, Sink};
+use super::samples::Samples;
 use super::selector::RangeSeries;
 use super::step_grid::StepGrid;
 use super::window::WindowSpec;
-use crate::promql::annotations::{Annotation, text};
+use crate::promql::annotations::{Annotation, Notes, text};
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::functions::columns::Scratch;
 use crate::promql::functions::range::{RangeCall, RangeFunction, evaluate};
@@ -95,32 +98,60 @@ impl Evaluator<'_> {
             use_starts: self.settings.use_starts,
         };
         let delayed = self.settings.delayed_name_removal;
+        let evaluate_one = |own: &mut Scratch,
+                            series: &RangeSeries,
+                            spec: &WindowSpec<'_>,
+                            notes: &mut Notes|
+         -> Result<Option<SeriesColumn>> {
+            let evaluated = evaluate(&range_call, &series.samples, grid, spec, own, notes)?;
+            self.meter.look_at(evaluated.looked_at);
+            let Some(column) = evaluated.column else { return Ok(None) };
+            if matches!(function, RangeFunction::Rate | RangeFunction::Increase)
+                && super::window::any_present(&column.floats)
+                && let Some(metric) = column.labels.metric_name()
+                && !COUNTER_SUFFIXES.iter().any(|suffix| metric.ends_with(suffix))
+            {
+                notes.add(Annotation::info(text::possible_non_counter(metric), call.args_span));
+            }
+            let column = if function.keeps_name() {
+                SeriesColumn { drop_name: series.drop_name && self.keeps_dropping(), ..column }
+            } else {
+                column.without_name(delayed)
+            };
+            Ok(Some(column))
+        };
         let mut unique = self.unique_labels();
-        self.stream_ranges(matrix, grid, &mut |batch, spec| {
-            let cells = grid.count * cells_per_step(function, &batch, grid, spec);
-            let columns = self.try_map_with(batch, cells, Scratch::default, |own, series, notes| {
-                let evaluated = evaluate(&range_call, &series.samples, grid, spec, own, notes)?;
-                self.meter.look_at(evaluated.looked_at);
-                let Some(column) = evaluated.column else { return Ok(None) };
-                if matches!(function, RangeFunction::Rate | RangeFunction::Increase)
-                    && super::window::any_present(&column.floats)
-                    && let Some(metric) = column.labels.metric_name()
-                    && !COUNTER_SUFFIXES.iter().any(|suffix| metric.ends_with(suffix))
-                {
-                    notes.add(Annotation::info(text::possible_non_counter(metric), call.args_span));
-                }
-                let column = if function.keeps_name() {
-                    SeriesColumn { drop_name: series.drop_name && self.keeps_dropping(), ..column }
-                } else {
-                    column.without_name(delayed)
-                };
-                Ok(Some(column))
-            })?;
+        let mut hand_on = |columns: Vec<SeriesColumn>| -> Result<()> {
             if !function.keeps_name() {
                 unique.check(&columns)?;
             }
             self.meter.hold(columns.iter().map(SeriesColumn::samples).sum())?;
             if columns.is_empty() { Ok(()) } else { sink(columns) }
+        };
+        let cells = |longest: usize, spec: &WindowSpec<'_>| {
+            grid.count * cells_per_step(function, longest, grid, spec)
+        };
+        if let NodeKind::Matrix(matrix) = &matrix.kind {
+            let (spec, selector) = (self.windows_of(matrix), &matrix.selector);
+            let longest =
+                |batch: &[Arc<Samples>]| batch.iter().map(|samples| samples.values.len()).max().unwrap_or(0);
+            return self.read_mapped(
+                selector.slot,
+                grid.count,
+                &|batch| cells(longest(batch), &spec),
+                Scratch::default,
+                |own, samples, notes| evaluate_one(own, &self.range_series(samples, selector), &spec, notes),
+                &mut hand_on,
+            );
+        }
+        self.stream_ranges(matrix, grid, &mut |batch, spec| {
+            let longest = batch.iter().map(|series| series.samples.values.len()).max().unwrap_or(0);
+            hand_on(self.try_map_with(
+                batch,
+                cells(longest, spec),
+                Scratch::default,
+                |own, series, notes| evaluate_one(own, &series, spec, notes),
+            )?)
         })
     }
 
@@ -133,17 +164,12 @@ impl Evaluator<'_> {
 /// Samples of a window that take as long as a cell of a function that needs not look at them.
 const SAMPLES_PER_CELL: f64 = 16.0;
 
-/// What a step of a series costs in cells: long windows pay to be shared among threads sooner.
-fn cells_per_step(
-    function: RangeFunction,
-    batch: &[RangeSeries],
-    grid: &StepGrid,
-    spec: &WindowSpec<'_>,
-) -> usize {
+/// What a step of a series of so many samples costs in cells: long windows pay to be shared among
+/// threads sooner.
+fn cells_per_step(function: RangeFunction, longest: usize, grid: &StepGrid, spec: &WindowSpec<'_>) -> usize {
     if !function.goes_through_windows() {
         return 1;
     }
-    let longest = batch.iter().map(|series| series.samples.values.len()).max().unwrap_or(0);
     let window_ms = spec.range_ms as f64;
     let read_ms = window_ms + (grid.end_ms() as f64 - grid.start_ms as f64);
     let window_samples = longest as f64 * window_ms / read_ms.max(1.0);

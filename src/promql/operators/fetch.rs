@@ -91,28 +91,24 @@ impl<'q> Fetched<'q> {
         Ok(Self { sources, source_of_slot, guard })
     }
 
-    /// Hands the series of a selector to `sink` in batches, in order of labels where anybody minds.
-    /// What `sink` makes of a series over `steps` steps is leased with the batch.
-    pub fn read(&self, slot: usize, steps: usize, sink: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
+    /// The series of a selector, in order of labels where anybody minds. With each batch goes a lease for
+    /// what is made of its series over `steps` steps.
+    pub fn reading(&self, slot: usize, steps: usize) -> Result<Reading<'q>> {
         let source = &self.sources[self.source_of_slot[slot]];
         if source.users > 1 {
-            let held = self.hold(source)?;
-            let per_series = column_bytes(steps);
-            let batch_max = (self.guard.batch_bytes() / per_series).clamp(1, BATCH_SERIES as u64) as usize;
-            for batch in held.chunks(batch_max) {
-                self.guard.check()?;
-                let leased = per_series * batch.len() as u64;
-                self.guard.reserve(leased)?;
-                sink(batch.to_vec())?;
-                self.guard.release(leased);
-            }
-            return Ok(());
+            let from = Origin::Held { series: self.hold(source)?, at: 0 };
+            return Ok(Reading { from, steps, guard: self.guard });
         }
         let state = std::mem::replace(&mut *source.state.lock(), State::Spent);
         let State::Stream(stream) = state else {
             unreachable!("a selection with one user is read once");
         };
-        drain(stream, steps, self.guard, sink)
+        Ok(Reading::of(stream, steps, self.guard))
+    }
+
+    /// Hands the series of a selector to `sink`, batch by batch.
+    pub fn read(&self, slot: usize, steps: usize, sink: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
+        self.reading(slot, steps)?.hand_on(sink)
     }
 
     /// The whole selection in memory; the first who asks loads it.
@@ -139,15 +135,79 @@ impl<'q> Fetched<'q> {
 /// Some series of a selection. Shared: another selector may read them too.
 pub type Batch = Vec<Arc<Samples>>;
 
-/// Reads a stream to its end. What a batch takes, and what a column of `steps` for each of its series
-/// takes, is leased while the sink has it.
+/// Some series, and the bytes that are leased for them and for what is made of them: to be released by
+/// whoever has taken that.
+pub struct Leased {
+    pub batch: Batch,
+    pub bytes: u64,
+}
+
+/// A selection that is being read.
+pub struct Reading<'q> {
+    from: Origin<'q>,
+    steps: usize,
+    guard: &'q QueryGuard,
+}
+
+enum Origin<'q> {
+    Stream(std::iter::Fuse<SeriesIter<'q>>),
+    Held { series: Arc<[Arc<Samples>]>, at: usize },
+}
+
+impl<'q> Reading<'q> {
+    fn of(stream: SeriesIter<'q>, steps: usize, guard: &'q QueryGuard) -> Self {
+        Self { from: Origin::Stream(stream.fuse()), steps, guard }
+    }
+
+    /// The next batch; `None` at the end.
+    pub fn read(&mut self) -> Result<Option<Leased>> {
+        let (guard, per_column) = (self.guard, column_bytes(self.steps));
+        let bytes_max = guard.batch_bytes();
+        let (batch, leased) = match &mut self.from {
+            Origin::Stream(stream) => read_stream(stream, per_column, bytes_max, guard)?,
+            Origin::Held { series, at } => {
+                let batch_max = (bytes_max / per_column).clamp(1, BATCH_SERIES as u64) as usize;
+                let to = series.len().min(*at + batch_max);
+                let batch = series[*at..to].to_vec();
+                *at = to;
+                guard.check()?;
+                (batch, 0)
+            }
+        };
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        let columns = per_column * batch.len() as u64;
+        guard.reserve(columns)?;
+        Ok(Some(Leased { batch, bytes: leased + columns }))
+    }
+
+    fn hand_on(mut self, sink: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
+        while let Some(Leased { batch, bytes }) = self.read()? {
+            sink(batch)?;
+            self.guard.release(bytes);
+        }
+        Ok(())
+    }
+}
+
+/// Reads a stream to its end, as [`Reading`] does.
 pub fn drain(
     stream: SeriesIter<'_>,
     steps: usize,
     guard: &QueryGuard,
     sink: &mut dyn FnMut(Batch) -> Result<()>,
 ) -> Result<()> {
-    let bytes_max = guard.batch_bytes();
+    Reading::of(stream, steps, guard).hand_on(sink)
+}
+
+/// A batch that with its columns takes little more than `bytes_max`, and what is leased for its series.
+fn read_stream(
+    stream: &mut std::iter::Fuse<SeriesIter<'_>>,
+    per_column: u64,
+    bytes_max: u64,
+    guard: &QueryGuard,
+) -> Result<(Batch, u64)> {
     let mut batch = Vec::new();
     let mut leased = 0u64;
     for series in stream {
@@ -161,31 +221,11 @@ pub fn drain(
         guard.release(of_series.saturating_sub(bytes));
         leased += bytes;
         batch.push(Arc::new(samples));
-        let columns = column_bytes(steps) * batch.len() as u64;
-        if batch.len() == BATCH_SERIES || leased + columns >= bytes_max {
-            hand_out(std::mem::take(&mut batch), columns, guard, sink)?;
-            guard.release(std::mem::take(&mut leased));
+        if batch.len() == BATCH_SERIES || leased + per_column * batch.len() as u64 >= bytes_max {
+            break;
         }
     }
-    let columns = column_bytes(steps) * batch.len() as u64;
-    if !batch.is_empty() {
-        hand_out(batch, columns, guard, sink)?;
-        guard.release(leased);
-    }
-    Ok(())
-}
-
-/// Leases what is going to be made of a batch while the sink has it.
-fn hand_out(
-    batch: Batch,
-    columns_bytes: u64,
-    guard: &QueryGuard,
-    sink: &mut dyn FnMut(Batch) -> Result<()>,
-) -> Result<()> {
-    guard.reserve(columns_bytes)?;
-    sink(batch)?;
-    guard.release(columns_bytes);
-    Ok(())
+    Ok((batch, leased))
 }
 
 fn column_bytes(steps: usize) -> u64 {

@@ -3,10 +3,11 @@
 //! Every expression is a stream of series in a fixed order, handed on in batches: selectors read
 //! storage, functions and scalar arithmetic map each series, aggregations fold them as they come;
 //! only what must see all series at once ([`binary`] matching, [`ranking`], sorting) holds them.
-//! Batches are shared among threads; the order of the results never depends on them.
+//! Batches are shared among threads, and worked at while the next ones are read; the order of the results never depends on them.
 //!
 //! - values: [`step_grid`] (when), [`mod@column`] (a series over the grid), [`samples`] (from storage)
-//! - sources: [`fetch`], [`instant`] and [`smoothed`], [`window`] and [`bounds`], [`selector`]
+//! - sources: [`fetch`] and [`selection`], [`instant`] and [`smoothed`], [`window`] and [`bounds`],
+//!   [`selector`]
 //! - operators: [`call`] with [`vector_call`], [`label_call`], [`histogram_call`] and [`info`]; [`binary`] with
 //!   [`arithmetic`], [`vector_matching`] and [`set`]; [`aggregation`] with [`grouping`],
 //!   [`accumulator`] and [`means`]; [`ranking`]; [`range_vector`]
@@ -32,6 +33,7 @@ pub mod merge;
 pub mod range_vector;
 pub mod ranking;
 pub mod samples;
+pub mod selection;
 pub mod selector;
 pub mod set;
 pub mod smoothed;

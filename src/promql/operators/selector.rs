@@ -13,7 +13,7 @@ use super::window::{WindowSpec, samples_of_column};
 use crate::promql::annotations::Notes;
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::histogram::Edition;
-use crate::promql::plan::node::{Node, NodeKind, Selector};
+use crate::promql::plan::node::{Node, NodeKind, RangeSelector, Selector};
 use crate::promql::syntax::ast::{Extension, Span};
 
 /// Values that are looked through for markers in the time that a step of a series takes.
@@ -62,15 +62,19 @@ impl Evaluator<'_> {
                 }
                 (Content::Values, _) => select(samples, grid, selector.shift, lookback_ms, sights),
             };
-        self.fetched.read(selector.slot, grid.count, &mut |batch| {
-            let columns = self.try_map_with(batch, grid.count, Sights::default, |own, samples, notes| {
-                Ok(evaluate(own, &self.prepared(samples, selector), notes))
-            })?;
-            let samples = columns.iter().map(SeriesColumn::samples).sum();
-            self.meter.look_at(samples);
-            self.meter.hold(samples)?;
-            if columns.is_empty() { Ok(()) } else { sink(columns) }
-        })
+        self.read_mapped(
+            selector.slot,
+            grid.count,
+            &|_| grid.count,
+            Sights::default,
+            |own, samples, notes| Ok(evaluate(own, &self.prepared(samples, selector), notes)),
+            &mut |columns: Vec<SeriesColumn>| {
+                let samples = columns.iter().map(SeriesColumn::samples).sum();
+                self.meter.look_at(samples);
+                self.meter.hold(samples)?;
+                if columns.is_empty() { Ok(()) } else { sink(columns) }
+            },
+        )
     }
 
     /// Samples as the selector wants them.
@@ -82,6 +86,22 @@ impl Evaluator<'_> {
         Arc::new(Arc::unwrap_or_clone(samples).with_found_resets(edition))
     }
 
+    /// The way a range selector looks at its series.
+    pub fn windows_of(&self, matrix: &RangeSelector) -> WindowSpec<'_> {
+        WindowSpec {
+            range_ms: matrix.range_ms,
+            shift: matrix.selector.shift,
+            extension: matrix.selector.extension,
+            lookback_ms: self.settings.lookback_ms,
+            guard: self.guard,
+        }
+    }
+
+    /// A series as a range selector sees it: without staleness markers.
+    pub fn range_series(&self, samples: Arc<Samples>, selector: &Selector) -> RangeSeries {
+        RangeSeries { samples: without_stale(self.prepared(samples, selector)), drop_name: false }
+    }
+
     /// The series of a range vector with the way to look at them; staleness markers are gone.
     pub fn stream_ranges(
         &self,
@@ -91,20 +111,11 @@ impl Evaluator<'_> {
     ) -> Result<()> {
         match &node.kind {
             NodeKind::Matrix(matrix) => {
-                let spec = WindowSpec {
-                    range_ms: matrix.range_ms,
-                    shift: matrix.selector.shift,
-                    extension: matrix.selector.extension,
-                    lookback_ms: self.settings.lookback_ms,
-                    guard: self.guard,
-                };
-                let selector = &matrix.selector;
+                let (spec, selector) = (self.windows_of(matrix), &matrix.selector);
                 self.fetched.read(selector.slot, grid.count, &mut |batch| {
                     let scanned = batch.iter().map(|samples| scan_cells(samples)).max().unwrap_or(0);
-                    let series = self.map(batch, scanned, |samples| {
-                        let samples = self.prepared(samples, selector);
-                        Some(RangeSeries { samples: without_stale(samples), drop_name: false })
-                    })?;
+                    let series =
+                        self.map(batch, scanned, |samples| Some(self.range_series(samples, selector)))?;
                     sink(series, &spec)
                 })
             }
