@@ -1,5 +1,6 @@
 //! The way of a query: parse, plan, fetch, evaluate, answer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::annotations::Annotations;
@@ -174,38 +175,53 @@ impl Engine {
             self.options.default_subquery_step_ms,
         )?;
         let preparation = task.begun.elapsed();
-        let fetched = Fetched::open(querier, &plan, &task.grid, lookback_ms, guard)?;
-        let evaluator = Evaluator {
-            settings: Settings {
-                lookback_ms,
-                delayed_name_removal: self.options.delayed_name_removal,
-                edition: self.options.edition,
-                use_starts: self.options.start_timestamps,
-                query_grid: task.grid,
-                query_end_ms: task.end_ms,
-                query_step_ms: task.step_ms,
-            },
-            fetched,
-            querier,
-            guard,
-            workers: self.workers.as_ref(),
-            meter: SampleMeter::new(self.options.max_samples),
-            annotations: Annotations::default(),
+        let answer = |reduces_labels: bool| -> Result<Option<QueryOutput>> {
+            let fetched = Fetched::open(querier, &plan, &task.grid, lookback_ms, reduces_labels, guard)?;
+            let evaluator = Evaluator {
+                settings: Settings {
+                    lookback_ms,
+                    delayed_name_removal: self.options.delayed_name_removal,
+                    edition: self.options.edition,
+                    reduces_labels,
+                    use_starts: self.options.start_timestamps,
+                    query_grid: task.grid,
+                    query_end_ms: task.end_ms,
+                    query_step_ms: task.step_ms,
+                },
+                fetched,
+                querier,
+                guard,
+                workers: self.workers.as_ref(),
+                meter: SampleMeter::new(self.options.max_samples),
+                annotations: Annotations::default(),
+                misses_labels: AtomicBool::new(false),
+            };
+            let value = evaluate(&evaluator, &plan, task);
+            if evaluator.misses_labels.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let mut value = value?;
+            let evaluation = task.begun.elapsed() - preparation;
+            if let Value::Matrix(series) = &mut value {
+                series.sort_by(|a, b| a.labels.cmp(&b.labels));
+            }
+            let (warnings, infos) = evaluator.annotations.render(task.query);
+            let stats = QueryStats {
+                samples_total: evaluator.meter.total(),
+                samples_peak: evaluator.meter.peak(),
+                preparation,
+                evaluation,
+                sorting: task.begun.elapsed() - preparation - evaluation,
+            };
+            Ok(Some(QueryOutput { value, warnings, infos, stats }))
         };
-        let mut value = evaluate(&evaluator, &plan, task)?;
-        let evaluation = task.begun.elapsed() - preparation;
-        if let Value::Matrix(series) = &mut value {
-            series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let reserved_bytes = guard.reserved_bytes();
+        if let Some(output) = answer(true)? {
+            return Ok(output);
         }
-        let (warnings, infos) = evaluator.annotations.render(task.query);
-        let stats = QueryStats {
-            samples_total: evaluator.meter.total(),
-            samples_peak: evaluator.meter.peak(),
-            preparation,
-            evaluation,
-            sorting: task.begun.elapsed() - preparation - evaluation,
-        };
-        Ok(QueryOutput { value, warnings, infos, stats })
+        // Seldom: see `Evaluator::misses_labels`. What was read has gone.
+        guard.reserve_exactly(reserved_bytes)?;
+        Ok(answer(false)?.expect("all labels came"))
     }
 }
 

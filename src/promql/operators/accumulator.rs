@@ -22,6 +22,8 @@ pub struct Folding {
     pub edition: Edition,
     /// The aggregated expression: where annotations point.
     pub span: Span,
+    /// Series have lost their names, whatever their labels say.
+    pub is_unnamed: bool,
 }
 
 /// State of one group.
@@ -129,13 +131,13 @@ impl Accumulator {
     }
 
     fn fold_histograms(&mut self, series: &SeriesColumn, notes: &mut Notes) {
-        let Folding { op, steps, edition, span } = self.folding;
+        let Folding { op, steps, edition, span, is_unnamed } = self.folding;
         let Some(column) = &series.histograms else { return };
         match op {
             AggregateOp::Count | AggregateOp::Group => {}
             AggregateOp::Sum | AggregateOp::Avg => {
                 let states = self.histograms.get_or_insert_with(|| Box::new(HistogramStates::new(steps)));
-                let metric = series.labels.metric_name().unwrap_or("");
+                let metric = series.labels.metric_name().filter(|_| !is_unnamed).unwrap_or("");
                 for (step, histogram) in column.iter().enumerate() {
                     if let Some(histogram) = histogram
                         && let Err(mismatch) = states.add(step, histogram, op, edition)
@@ -358,7 +360,8 @@ mod tests {
             rows in prop::collection::vec(prop::collection::vec(cell(), 9), 0..12)
         ) {
             for op in OPS {
-                let folding = Folding { op, steps: 9, edition: Edition::V3_5, span: Span::default() };
+                let (edition, span) = (Edition::V3_5, Span::default());
+                let folding = Folding { op, steps: 9, edition, span, is_unnamed: false };
                 let mut group = Accumulator::new(folding);
                 let mut notes = Notes::default();
                 for row in &rows {

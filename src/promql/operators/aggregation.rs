@@ -5,9 +5,10 @@ use super::column::SeriesColumn;
 use super::evaluator::{Evaluator, Sink, bytes_of, slice_series};
 use super::grouping::Groups;
 use super::step_grid::StepGrid;
+use crate::model::METRIC_NAME;
 use crate::promql::annotations::{Annotation, Notes, text};
 use crate::promql::error::Result;
-use crate::promql::plan::node::Aggregate;
+use crate::promql::plan::node::{Aggregate, NodeKind};
 use crate::promql::syntax::ast::{AggregateOp, Span};
 
 impl Evaluator<'_> {
@@ -48,9 +49,14 @@ impl Evaluator<'_> {
             steps: grid.count,
             edition: self.settings.edition,
             span: aggregate.expr.span,
+            is_unnamed: matches!(&aggregate.expr.kind, NodeKind::Call(call) if self.leaves_names(call)),
         };
-        let mut groups = Groups::new(&aggregate.grouping, aggregate.without);
-        if aggregate.counted().is_some() {
+        // Labels that are still there and should not be are in no group.
+        let is_kept = |name: &&String| !folding.is_unnamed || name.as_str() != METRIC_NAME;
+        let grouping: Vec<String> = aggregate.grouping.iter().filter(is_kept).cloned().collect();
+        let mut groups = Groups::new(&grouping, aggregate.without);
+        // Series of which not all labels came are in order, as far as groups go.
+        if aggregate.counted().is_some() && !self.settings.reduces_labels {
             groups.expect_any_order();
         }
         let mut accumulators: Vec<Accumulator> = Vec::new();

@@ -1,13 +1,15 @@
 //! Calls: arguments evaluated, functions applied series by series.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::column::SeriesColumn;
+use super::column::{SeriesColumn, is_typed};
 use super::evaluator::{Evaluator, Sink};
 use super::samples::Samples;
 use super::selector::RangeSeries;
 use super::step_grid::StepGrid;
 use super::window::WindowSpec;
+use crate::model::Labels;
 use crate::promql::annotations::{Annotation, Notes, text};
 use crate::promql::error::{PromqlError, Result};
 use crate::promql::functions::columns::Scratch;
@@ -98,6 +100,7 @@ impl Evaluator<'_> {
             use_starts: self.settings.use_starts,
         };
         let delayed = self.settings.delayed_name_removal;
+        let leaves_names = self.leaves_names(call);
         let evaluate_one = |own: &mut Scratch,
                             series: &RangeSeries,
                             spec: &WindowSpec<'_>,
@@ -113,16 +116,18 @@ impl Evaluator<'_> {
             {
                 notes.add(Annotation::info(text::possible_non_counter(metric), call.args_span));
             }
-            let column = if function.keeps_name() {
+            Ok(Some(if function.keeps_name() {
                 SeriesColumn { drop_name: series.drop_name && self.keeps_dropping(), ..column }
+            } else if leaves_names {
+                self.check_untyped(&column.labels)?;
+                SeriesColumn { drop_name: true, ..column }
             } else {
                 column.without_name(delayed)
-            };
-            Ok(Some(column))
+            }))
         };
         let mut unique = self.unique_labels();
         let mut hand_on = |columns: Vec<SeriesColumn>| -> Result<()> {
-            if !function.keeps_name() {
+            if !function.keeps_name() && !leaves_names {
                 unique.check(&columns)?;
             }
             self.meter.hold(columns.iter().map(SeriesColumn::samples).sum())?;
@@ -153,6 +158,24 @@ impl Evaluator<'_> {
                 |own, series, notes| evaluate_one(own, &series, spec, notes),
             )?)
         })
+    }
+
+    /// Whether a call that drops names leaves labels as they are: the aggregation around it groups by
+    /// others, and of series of one metric no two become the same without it.
+    pub fn leaves_names(&self, call: &Call) -> bool {
+        let drops_names = matches!(call.function, Function::Range(function) if !function.keeps_name());
+        let drops_at_once = drops_names && !self.settings.delayed_name_removal;
+        drops_at_once && call.is_grouped && self.settings.reduces_labels
+    }
+
+    /// With the name go type and unit, without which two series may become the same: nobody can tell of
+    /// labels that did not come. The query is evaluated once more, with all labels.
+    fn check_untyped(&self, labels: &Labels) -> Result<()> {
+        if !is_typed(labels) {
+            return Ok(());
+        }
+        self.misses_labels.store(true, Ordering::Relaxed);
+        Err(PromqlError::evaluation("type and unit of a metric among its labels"))
     }
 
     /// Since 3.14, a name that a subquery's expression drops stays dropped in `last_over_time`.

@@ -143,10 +143,17 @@ pub fn histogram_bytes(histogram: &FloatHistogram) -> usize {
 }
 
 /// Labels that say what a series measures: gone when an operation makes something else of it.
-const METADATA_LABELS: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+pub const METADATA_LABELS: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
 
 pub fn is_metadata_label(name: &str) -> bool {
     METADATA_LABELS.contains(&name)
+}
+
+/// Whether more than the name would go with the name.
+pub fn is_typed(labels: &Labels) -> bool {
+    let [_, _, last] = METADATA_LABELS;
+    let mut others = labels.iter().map(|(name, _)| name).take_while(|name| *name <= last);
+    others.any(|name| name != METRIC_NAME && is_metadata_label(name))
 }
 
 pub fn drop_metric_name(labels: &Labels) -> Labels {

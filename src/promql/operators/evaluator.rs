@@ -1,5 +1,7 @@
 //! The walk over the plan: which operator evaluates which node.
 
+use std::sync::atomic::AtomicBool;
+
 use super::column::SeriesColumn;
 use super::fetch::Fetched;
 use super::step_grid::StepGrid;
@@ -23,6 +25,8 @@ pub struct Settings {
     pub lookback_ms: i64,
     pub delayed_name_removal: bool,
     pub edition: Edition,
+    /// Series come without labels that the plan says nobody looks at.
+    pub reduces_labels: bool,
     /// Start timestamps tell of counter resets.
     pub use_starts: bool,
     /// The query's own grid: what `start()`, `end()` and `step()` answer.
@@ -44,6 +48,8 @@ pub struct Evaluator<'q> {
     pub workers: Option<&'q Workers>,
     pub meter: SampleMeter,
     pub annotations: Annotations,
+    /// Labels would have been looked at that the plan did without: there is no result.
+    pub misses_labels: AtomicBool,
 }
 
 impl Evaluator<'_> {

@@ -5,6 +5,7 @@
 //! several use is held in memory. Batches are cut by bytes, too: a month of a single series may be
 //! megabytes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use crate::promql::error::Result;
 use crate::promql::plan::Plan;
 use crate::promql::plan::node::{Node, NodeKind, Selector, Subquery};
 use crate::promql::syntax::ast::Extension;
-use crate::querier::{Querier, QueryGuard, SelectRequest, SeriesIter};
+use crate::querier::{LabelsWanted, Querier, QueryGuard, SelectRequest, SeriesIter};
 
 /// Most series handed out at a time: enough to share among threads, few enough to hold.
 pub const BATCH_SERIES: usize = 256;
@@ -46,12 +47,13 @@ enum State<'q> {
 }
 
 impl<'q> Fetched<'q> {
-    /// Opens all selections of the plan.
+    /// Opens all selections of the plan; with no more labels than are looked at, where asked to.
     pub fn open(
         querier: &'q dyn Querier,
         plan: &Plan,
         grid: &StepGrid,
         lookback_ms: i64,
+        reduces_labels: bool,
         guard: &'q QueryGuard,
     ) -> Result<Self> {
         let mut reaches = vec![Reach { range: TimeRange::new(0, -1), steps: 0 }; plan.selectors.len()];
@@ -61,6 +63,9 @@ impl<'q> Fetched<'q> {
         for (select, reach) in plan.selectors.iter().zip(&reaches) {
             let mut hints = select.hints.clone();
             hints.floats.latest_only &= reach.steps == 1;
+            if !reduces_labels {
+                hints.labels = LabelsWanted::All;
+            }
             let same = selections
                 .iter()
                 .position(|(other, _)| other.range == reach.range && other.matchers == select.matchers);
@@ -71,6 +76,11 @@ impl<'q> Fetched<'q> {
                     request.hints.floats = request.hints.floats.and(hints.floats);
                     // One who minds the order is enough.
                     request.hints.any_order &= hints.any_order;
+                    if request.hints.labels != hints.labels {
+                        request.hints.labels = labels_of_both(&request.hints.labels, &hints.labels);
+                        // Who wants few labels is told the order of groups by the order of series.
+                        request.hints.any_order &= request.hints.labels != LabelsWanted::All;
+                    }
                     *users += 1;
                 }
                 None => {
@@ -130,6 +140,13 @@ impl<'q> Fetched<'q> {
         *state = State::Held(Arc::clone(&held));
         Ok(held)
     }
+}
+
+/// Labels that satisfy two who look at different ones.
+fn labels_of_both(one: &LabelsWanted, other: &LabelsWanted) -> LabelsWanted {
+    let (LabelsWanted::By(one), LabelsWanted::By(other)) = (one, other) else { return LabelsWanted::All };
+    let names: BTreeSet<&String> = one.iter().chain(other).collect();
+    LabelsWanted::By(names.into_iter().cloned().collect())
 }
 
 /// Some series of a selection. Shared: another selector may read them too.

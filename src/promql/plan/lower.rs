@@ -155,7 +155,7 @@ impl Lowering {
             (Some(first), Some(last)) => first.span.to(last.span),
             _ => Span::default(),
         };
-        Ok((NodeKind::Call(Call { function, name, args, args_span }), fixed))
+        Ok((NodeKind::Call(Call { function, name, args, args_span, is_grouped: false }), fixed))
     }
 
     fn label_selector(&self, arg: &Expr) -> Node {
@@ -194,9 +194,15 @@ impl Lowering {
         grouping.sort();
         // As upstream, the parameter does not decide.
         let fixed = expr.step_invariant;
-        let node = Aggregate { op: aggregate.op, expr, param, grouping, without: aggregate.without };
+        let mut node = Aggregate { op: aggregate.op, expr, param, grouping, without: aggregate.without };
         if let Some(selector) = node.counted() {
             self.selectors[selector.slot].hints.any_order = true;
+        }
+        if let Some(slot) = node.grouped().map(|selector| selector.slot) {
+            self.selectors[slot].hints.labels = node.labels_wanted();
+            if let NodeKind::Call(call) = &mut node.expr.kind {
+                call.is_grouped = true;
+            }
         }
         Ok((NodeKind::Aggregate(node), fixed))
     }

@@ -1,8 +1,10 @@
 //! The tree that the operators evaluate.
 
-use crate::model::Matcher;
+use crate::model::{METRIC_NAME, MatchOp, Matcher};
 use crate::promql::functions::Function;
+use crate::promql::operators::column::METADATA_LABELS;
 use crate::promql::syntax::ast::{AggregateOp, BinaryOp, Extension, Span, ValueType, VectorMatching};
+use crate::querier::LabelsWanted;
 
 #[derive(Debug)]
 pub struct Node {
@@ -41,6 +43,14 @@ pub struct Selector {
     pub counts_only: bool,
 }
 
+impl Selector {
+    /// Whether all of its series are of one metric: without their names they are still different.
+    fn is_of_one_metric(&self) -> bool {
+        let names_it = |matcher: &Matcher| &*matcher.name == METRIC_NAME && matcher.op == MatchOp::Equal;
+        self.matchers.iter().any(|matcher| names_it(matcher) && !matcher.value.is_empty())
+    }
+}
+
 /// `offset` and `@`, resolved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shift {
@@ -76,6 +86,8 @@ pub struct Call {
     pub args: Vec<Node>,
     /// Of all arguments together: where some annotations point.
     pub args_span: Span,
+    /// It is what an aggregation groups, see [`Aggregate::grouped`].
+    pub is_grouped: bool,
 }
 
 #[derive(Debug)]
@@ -100,6 +112,50 @@ impl Aggregate {
             }
             _ => None,
         }
+    }
+
+    /// The selector of whose series nothing but the group asks for labels: directly inside, or inside of a
+    /// range function where no two series can become the same by losing their name.
+    pub fn grouped(&self) -> Option<&Selector> {
+        use AggregateOp as Op;
+        if matches!(self.op, Op::BottomK | Op::CountValues | Op::LimitK | Op::LimitRatio | Op::TopK) {
+            return None;
+        }
+        let selector = match &self.expr.kind {
+            NodeKind::Vector(selector) => selector,
+            NodeKind::Call(Call { function: Function::Range(function), args, .. }) => {
+                let selector = args.iter().find_map(|arg| match &arg.kind {
+                    NodeKind::Matrix(matrix) => Some(&matrix.selector),
+                    _ => None,
+                })?;
+                if !function.keeps_name() && !selector.is_of_one_metric() {
+                    return None;
+                }
+                selector
+            }
+            _ => return None,
+        };
+        (selector.extension == Extension::None).then_some(selector)
+    }
+
+    /// What of the labels of [`Self::grouped`] is looked at. Remarks tell the name of the metric; of what
+    /// else goes with the name, functions want to know whether there is any.
+    pub fn labels_wanted(&self) -> LabelsWanted {
+        let also: &[&str] = match (&self.expr.kind, self.op) {
+            (NodeKind::Vector(_), AggregateOp::Count | AggregateOp::Group) => &[],
+            (NodeKind::Vector(_), _) => &[METRIC_NAME],
+            _ => &METADATA_LABELS,
+        };
+        let mut names = self.grouping.clone();
+        if self.without {
+            names.retain(|name| !also.contains(&name.as_str()));
+            names.dedup();
+            return LabelsWanted::Without(names);
+        }
+        names.extend(also.iter().map(|name| (*name).to_owned()));
+        names.sort();
+        names.dedup();
+        LabelsWanted::By(names)
     }
 }
 

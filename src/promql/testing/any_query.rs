@@ -38,6 +38,9 @@ load 1m
     b_bucket{le="NaN"} 3+2x12
     b_bucket{le="+Inf"} 2+3x12
     b_bucket{le="x"} 2+3x12
+    typed_total{i="1",__type__="counter"} 0+3x11
+    typed_total{i="2",__type__="counter"} 0+4x11
+    typed_total{i="2",__unit__="bytes"} _ 5+5x10
     target_info{job="a",instance="x",data="1"} 1x12
     target_info{job="b",instance="y",data="2"} 1x12
     h{i="1"} {{schema:0 count:4 sum:6 buckets:[2 2]}}+{{schema:0 count:4 sum:6 buckets:[1 2 1]}}x6 {{schema:2 count:1 sum:NaN z_bucket:1 z_bucket_w:0.5}}x4
@@ -55,6 +58,8 @@ const SELECTORS: &[&str] = &[
     "h",
     "h{i=~\"[14]\"}",
     "b_bucket",
+    "typed_total",
+    "typed_total{i=\"1\"}",
     "{\"odd.name\"}",
     "{__name__=~\".+\"}",
     "{__name__=~\"odd|h\"}",

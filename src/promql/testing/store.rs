@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::model::{Histogram, Labels, Matcher, Metadata, ResetHint, TimeRange, is_stale_nan};
 use crate::promql::histogram::{Edition, FloatHistogram};
 use crate::querier::{
-    ExemplarSeries, FloatsWanted, HistogramPoint, Querier, QueryError, QueryGuard, SelectRequest, Series,
-    SeriesIter,
+    ExemplarSeries, FloatsWanted, HistogramPoint, LabelsWanted, Querier, QueryError, QueryGuard,
+    SelectRequest, Series, SeriesIter,
 };
 
 /// A sample of either kind with its start timestamp (0 for none).
@@ -27,7 +27,7 @@ pub enum StoredValue {
 #[derive(Default)]
 pub struct MemoryStore {
     series: BTreeMap<Labels, BTreeMap<i64, StoredSample>>,
-    /// Gives every float as it is instead of the least that a question's hints allow.
+    /// Gives every float and label as it is instead of the least that a question's hints allow.
     pub generous: bool,
 }
 
@@ -146,7 +146,10 @@ impl Querier for MemoryStore {
         guard: &'a QueryGuard,
     ) -> Result<SeriesIter<'a>, QueryError> {
         let SelectRequest { matchers, range, hints } = request.clone();
-        let wanted = if self.generous { FloatsWanted::ALL } else { hints.floats };
+        let (wanted, labels_wanted) = match self.generous {
+            true => (FloatsWanted::ALL, LabelsWanted::All),
+            false => (hints.floats, hints.labels),
+        };
         if range.is_empty() {
             return Ok(Box::new(std::iter::empty()));
         }
@@ -156,6 +159,7 @@ impl Querier for MemoryStore {
             .filter(move |(labels, _)| accepts(&matchers, labels))
             .filter_map(move |(labels, samples)| read(labels, samples, range))
             .map(move |series| with_wanted_floats(series, wanted))
+            .map(move |series| Series { labels: labels_wanted.of(&series.labels), ..series })
             .map(move |series| guard.reserve(series.bytes()).map(|()| series));
         Ok(Box::new(series))
     }
