@@ -1,5 +1,7 @@
 //! `label_replace` and `label_join`: new labels from old ones.
 
+use std::collections::HashMap;
+
 use crate::model::Labels;
 use crate::model::regex::GoRegex;
 use crate::promql::error::{PromqlError, Result};
@@ -12,6 +14,14 @@ pub struct LabelEdit<'a> {
     source: &'a str,
     regex: GoRegex,
 }
+
+/// Values of a source that are remembered with what was made of them.
+const REPLACEMENTS_MAX: usize = 4096;
+
+/// What a `label_replace` made of values of its source: many series have few of them, and looking one up
+/// is quicker than a regular expression. `None` of those that do not match.
+#[derive(Debug, Default)]
+pub struct Replacements(HashMap<String, Option<String>>);
 
 impl<'a> LabelEdit<'a> {
     pub fn replace(destination: &'a str, template: &'a str, source: &'a str, pattern: &str) -> Result<Self> {
@@ -31,9 +41,17 @@ impl<'a> LabelEdit<'a> {
     }
 
     /// The labels after the edit, where the source matches.
-    pub fn apply(&self, labels: &Labels) -> Option<Labels> {
-        let value = self.regex.replace(labels.get(self.source).unwrap_or(""), self.template)?;
-        Some(labels.with(self.destination, &value))
+    pub fn apply(&self, labels: &Labels, replacements: &mut Replacements) -> Option<Labels> {
+        let source = labels.get(self.source).unwrap_or("");
+        let Replacements(known) = replacements;
+        if !known.contains_key(source) {
+            if known.len() == REPLACEMENTS_MAX {
+                known.clear();
+            }
+            known.insert(source.to_owned(), self.regex.replace(source, self.template));
+        }
+        let value = known.get(source)?.as_ref()?;
+        Some(labels.with(self.destination, value))
     }
 }
 
@@ -52,7 +70,9 @@ mod tests {
         let labels = Labels::from_pairs([("src", "source-value-20")]);
         let check = |template: &str, pattern: &str, want: Option<&str>| {
             let edit = LabelEdit::replace("dst", template, "src", pattern).expect("compiles");
-            let got = edit.apply(&labels);
+            let mut replacements = Replacements::default();
+            let got = edit.apply(&labels, &mut replacements);
+            assert_eq!(edit.apply(&labels, &mut replacements), got, "what is remembered is the same");
             assert_eq!(got.as_ref().map(|l| l.get("dst").unwrap_or("")), want, "{template} {pattern}");
         };
         check("value-$1", "source-value-(.*)", Some("value-20"));
@@ -63,6 +83,21 @@ mod tests {
         check("", ".*", Some(""));
         assert!(LabelEdit::replace("dst", "", "src", "(.*").is_err());
         assert!(LabelEdit::replace("", "", "src", ".*").is_err());
+    }
+
+    #[test]
+    fn more_values_than_are_remembered_are_replaced_too() {
+        let edit = LabelEdit::replace("dst", "<$1>", "src", "v(.*[02468])").expect("compiles");
+        let mut replacements = Replacements::default();
+        for round in 0..2 {
+            for number in 0..2 * REPLACEMENTS_MAX + 7 {
+                let labels = Labels::from_pairs([("src", format!("v{number}"))]);
+                let got = edit.apply(&labels, &mut replacements);
+                let want = number.is_multiple_of(2).then(|| labels.with("dst", &format!("<{number}>")));
+                assert_eq!(got, want, "{number} in round {round}");
+                assert!(replacements.0.len() <= REPLACEMENTS_MAX);
+            }
+        }
     }
 
     #[test]

@@ -126,11 +126,11 @@ impl Evaluator<'_> {
             }))
         };
         let mut unique = self.unique_labels();
-        let mut hand_on = |columns: Vec<SeriesColumn>| -> Result<()> {
+        let mut hand_on = |columns: Vec<SeriesColumn>, samples: u64| -> Result<()> {
             if !function.keeps_name() && !leaves_names {
                 unique.check(&columns)?;
             }
-            self.meter.hold(columns.iter().map(SeriesColumn::samples).sum())?;
+            self.meter.hold(samples)?;
             if columns.is_empty() { Ok(()) } else { sink(columns) }
         };
         let cells = |longest: usize, spec: &WindowSpec<'_>| {
@@ -140,7 +140,7 @@ impl Evaluator<'_> {
             let (spec, selector) = (self.windows_of(matrix), &matrix.selector);
             let longest =
                 |batch: &[Arc<Samples>]| batch.iter().map(|samples| samples.values.len()).max().unwrap_or(0);
-            return self.read_mapped(
+            return self.read_columns(
                 selector.slot,
                 grid.count,
                 &|batch| cells(longest(batch), &spec),
@@ -151,12 +151,12 @@ impl Evaluator<'_> {
         }
         self.stream_ranges(matrix, grid, &mut |batch, spec| {
             let longest = batch.iter().map(|series| series.samples.values.len()).max().unwrap_or(0);
-            hand_on(self.try_map_with(
-                batch,
-                cells(longest, spec),
-                Scratch::default,
-                |own, series, notes| evaluate_one(own, &series, spec, notes),
-            )?)
+            let cells = cells(longest, spec);
+            let columns = self.try_map_with(batch, cells, Scratch::default, |own, series, notes| {
+                evaluate_one(own, &series, spec, notes)
+            })?;
+            let samples = columns.iter().map(SeriesColumn::samples).sum();
+            hand_on(columns, samples)
         })
     }
 

@@ -10,7 +10,7 @@ use super::vector_call::string;
 use crate::model::{Labels, METRIC_NAME};
 use crate::promql::annotations::{Annotation, text};
 use crate::promql::error::{PromqlError, Result};
-use crate::promql::functions::label::{LabelEdit, join};
+use crate::promql::functions::label::{LabelEdit, Replacements, join};
 use crate::promql::functions::natural::natural_less;
 use crate::promql::functions::quantile::nan_first;
 use crate::promql::histogram::Edition;
@@ -24,7 +24,9 @@ impl Evaluator<'_> {
             string(&call.args[3])?,
             string(&call.args[4])?,
         )?;
-        self.edit_labels(call, grid, sink, edit.destination(), |labels| edit.apply(labels))
+        let mut replacements = Replacements::default();
+        let apply = |labels: &Labels| edit.apply(labels, &mut replacements);
+        self.edit_labels(call, grid, sink, edit.destination(), apply)
     }
 
     pub fn label_join(&self, call: &Call, grid: &StepGrid, sink: Sink<'_>) -> Result<()> {
@@ -57,7 +59,7 @@ impl Evaluator<'_> {
         grid: &StepGrid,
         sink: Sink<'_>,
         destination: &str,
-        edit: impl Fn(&Labels) -> Option<Labels>,
+        mut edit: impl FnMut(&Labels) -> Option<Labels>,
     ) -> Result<()> {
         let mut columns = self.vector(&call.args[0], grid)?;
         for column in &mut columns {

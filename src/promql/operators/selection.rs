@@ -1,11 +1,13 @@
-//! A selection on its way from storage into an operator: read, mapped series by series, handed on.
+//! A selection on its way from storage into an operator: read, made columns, handed on.
 //!
 //! Where there are helpers, they map while the thread of the query reads on: see [`pipe`]. Owns how far
 //! it reads ahead, by bytes, and what a series costs at least. Order and errors are those of one thread.
+//! What can be is done where a column is made: the thread of the query has all the rest to do.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::column::SeriesColumn;
 use super::evaluator::Evaluator;
 use super::fetch::{Batch, Leased, Reading};
 use super::samples::Samples;
@@ -20,17 +22,23 @@ const HANDED_CELLS: usize = 4_096;
 /// What a series costs beside its steps, in cells: its labels and columns are made whatever it has.
 const CELLS_PER_SERIES: usize = 16;
 
+/// A column, and its samples as the limit counts them.
+type Counted = (SeriesColumn, u64);
+
+/// Takes the columns of a batch, and all of their samples.
+pub type ColumnsSink<'s> = &'s mut dyn FnMut(Vec<SeriesColumn>, u64) -> Result<()>;
+
 /// A selection between storage and an operator.
-struct Selection<'r, 'q, U> {
+struct Selection<'r, 'q> {
     reading: Reading<'q>,
     guard: &'q QueryGuard,
     /// Of each batch that was read and not yet taken.
     leased: VecDeque<u64>,
     cells: &'r dyn Fn(&[Arc<Samples>]) -> usize,
-    sink: &'r mut dyn FnMut(Vec<U>) -> Result<()>,
+    sink: ColumnsSink<'r>,
 }
 
-impl<U> pipe::Ends<Arc<Samples>, Result<U>> for Selection<'_, '_, U> {
+impl pipe::Ends<Arc<Samples>, Result<Counted>> for Selection<'_, '_> {
     type Error = PromqlError;
 
     fn read(&mut self) -> Result<Option<Batch>> {
@@ -47,25 +55,32 @@ impl<U> pipe::Ends<Arc<Samples>, Result<U>> for Selection<'_, '_, U> {
         self.leased.iter().sum::<u64>() <= self.guard.batch_bytes() && self.guard.has_room_ahead()
     }
 
-    fn take(&mut self, mapped: Vec<Result<U>>) -> Result<()> {
+    fn take(&mut self, mapped: Vec<Result<Counted>>) -> Result<()> {
         self.guard.check()?;
-        (self.sink)(mapped.into_iter().collect::<Result<Vec<U>>>()?)?;
+        let (mut columns, mut samples) = (Vec::with_capacity(mapped.len()), 0);
+        for column in mapped {
+            let (column, of_column) = column?;
+            columns.push(column);
+            samples += of_column;
+        }
+        (self.sink)(columns, samples)?;
         self.guard.release(self.leased.pop_front().unwrap_or(0));
         Ok(())
     }
 }
 
 impl Evaluator<'_> {
-    /// Maps each series of a selector, and hands on what comes of a batch, in order. `cells` says what a
-    /// series of a batch costs; each thread has something of its own that goes from series to series.
-    pub fn read_mapped<U: Send, S: Send>(
+    /// Makes a column of each series of a selector, where there is one, and hands on those of a batch, in
+    /// order. `cells` says what a series of a batch costs; each thread has something of its own that goes
+    /// from series to series.
+    pub fn read_columns<S: Send>(
         &self,
         slot: usize,
         steps: usize,
         cells: &dyn Fn(&[Arc<Samples>]) -> usize,
         start: impl Fn() -> S + Sync,
-        map: impl Fn(&mut S, Arc<Samples>, &mut Notes) -> Result<Option<U>> + Sync,
-        sink: &mut dyn FnMut(Vec<U>) -> Result<()>,
+        map: impl Fn(&mut S, Arc<Samples>, &mut Notes) -> Result<Option<SeriesColumn>> + Sync,
+        sink: ColumnsSink<'_>,
     ) -> Result<()> {
         let reading = self.fetched.reading(slot, steps)?;
         let mut ends = Selection { reading, guard: self.guard, leased: VecDeque::new(), cells, sink };
@@ -74,7 +89,11 @@ impl Evaluator<'_> {
             let mut notes = Notes::default();
             let mapped = map(own, samples, &mut notes);
             self.annotations.merge(notes);
-            mapped.transpose()
+            let counted = |column: SeriesColumn| {
+                let samples = column.samples();
+                (column, samples)
+            };
+            mapped.map(|column| column.map(counted)).transpose()
         };
         match self.workers {
             Some(workers) => workers.pipe(&mut ends, &goes_on, start, map_one)?,
@@ -87,10 +106,10 @@ impl Evaluator<'_> {
 }
 
 /// As a pipe without helpers.
-fn map_alone<U, S>(
-    ends: &mut Selection<'_, '_, U>,
+fn map_alone<S>(
+    ends: &mut Selection<'_, '_>,
     start: impl Fn() -> S,
-    map: impl Fn(&mut S, Arc<Samples>) -> Option<Result<U>>,
+    map: impl Fn(&mut S, Arc<Samples>) -> Option<Result<Counted>>,
 ) -> Result<()> {
     use pipe::Ends as _;
     let mut own = start();

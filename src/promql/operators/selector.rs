@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::column::SeriesColumn;
 use super::evaluator::{Evaluator, Sink};
 use super::fetch::subquery_grid;
 use super::instant::{Sights, select, select_times};
@@ -62,14 +61,13 @@ impl Evaluator<'_> {
                 }
                 (Content::Values, _) => select(samples, grid, selector.shift, lookback_ms, sights),
             };
-        self.read_mapped(
+        self.read_columns(
             selector.slot,
             grid.count,
             &|_| grid.count,
             Sights::default,
             |own, samples, notes| Ok(evaluate(own, &self.prepared(samples, selector), notes)),
-            &mut |columns: Vec<SeriesColumn>| {
-                let samples = columns.iter().map(SeriesColumn::samples).sum();
+            &mut |columns, samples| {
                 self.meter.look_at(samples);
                 self.meter.hold(samples)?;
                 if columns.is_empty() { Ok(()) } else { sink(columns) }
