@@ -47,6 +47,10 @@ fn answers_do_not_depend_on_the_number_of_threads() {
         [1, 2, 5].map(|parallelism| Engine::new(EngineOptions { parallelism, ..EngineOptions::default() }));
     for query in [
         "sum by (group) (rate(m_total[2m]))",
+        "sum by (group) (rate(m_total[2m] offset 1m)) / sum by (group) (rate(m_total[2m] offset 1m))",
+        "count by (group) (m_total)",
+        "sum without (number) (avg_over_time({__name__=~\"m_.*\"}[3m]))",
+        "sum by (tens) (label_replace(rate(m_total[1m]), \"tens\", \"$1\", \"number\", \"(.*).\"))",
         "avg(m_total) / ignoring(group) sum(m_total)",
         "stddev by (group) (m_total * 1.1)",
         "topk(3, m_total)",

@@ -6,12 +6,14 @@
 //! - [`runner`]: runs scripts, each evaluation also as [`pinned`] and as a range query; ours are in `tests/promql`, those of a folder named by
 //!   `ONGGI_PROMQLTEST_DIR` run too
 //! - [`bounds`]: what scripts cannot say: limits, deadlines, threads
+//! - [`grouped`]: aggregations that fold what they read, against the same of held vectors
 //! - [`any_query`]: random queries over odd samples: an answer or an error, never a panic
 
 pub mod any_query;
 mod bounds;
 mod classic;
 mod expect;
+mod grouped;
 mod notation;
 mod pinned;
 mod runner;
