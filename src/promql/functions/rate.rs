@@ -122,6 +122,13 @@ pub fn extrapolation_factor(
     }
 }
 
+/// By how much the zero of a counter must lie beyond where one extrapolates to, to be seen without dividing:
+/// far more than rounding takes from a product or a quotient,
+const FAR: f64 = 1.000_001;
+
+/// as long as products with changes are numbers of full precision.
+const EXACT_CHANGE_MIN: f64 = 1e-280;
+
 /// How far the samples of a window reach, in seconds, and by what their change is to be multiplied:
 /// what of an extrapolation depends on times alone, and is the same for all series of a scrape.
 ///
@@ -174,6 +181,11 @@ impl Reach {
     #[inline]
     fn factor_of(&self, first: f64, change: f64, kind: RateKind) -> f64 {
         if !kind.counter {
+            return self.factor;
+        }
+        // Most counters stand still or are far from zero, which no rounding of the division below could hide.
+        let is_far = self.sampled * first > self.to_start * change * FAR;
+        if (is_far & (change > EXACT_CHANGE_MIN)) | (change <= 0.0) {
             return self.factor;
         }
         // Also where there is no zero to be found: a division is cheaper than a branch that nobody can

@@ -1,11 +1,9 @@
 //! Calls: arguments evaluated, functions applied series by series.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::column::{SeriesColumn, is_typed};
 use super::evaluator::{Evaluator, Sink};
-use super::samples::Samples;
 use super::selector::RangeSeries;
 use super::step_grid::StepGrid;
 use super::window::WindowSpec;
@@ -138,12 +136,10 @@ impl Evaluator<'_> {
         };
         if let NodeKind::Matrix(matrix) = &matrix.kind {
             let (spec, selector) = (self.windows_of(matrix), &matrix.selector);
-            let longest =
-                |batch: &[Arc<Samples>]| batch.iter().map(|samples| samples.values.len()).max().unwrap_or(0);
             return self.read_columns(
                 selector.slot,
                 grid.count,
-                &|batch| cells(longest(batch), &spec),
+                &|longest| cells(longest, &spec),
                 Scratch::default,
                 |own, samples, notes| evaluate_one(own, &self.range_series(samples, selector), &spec, notes),
                 &mut hand_on,

@@ -22,6 +22,9 @@ const HANDED_CELLS: usize = 4_096;
 /// What a series costs beside its steps, in cells: its labels and columns are made whatever it has.
 const CELLS_PER_SERIES: usize = 16;
 
+/// Samples that are looked through, for resets, say, in the time of a cell.
+const SAMPLES_PER_CELL: usize = 64;
+
 /// A column, and its samples as the limit counts them.
 type Counted = (SeriesColumn, u64);
 
@@ -34,7 +37,7 @@ struct Selection<'r, 'q> {
     guard: &'q QueryGuard,
     /// Of each batch that was read and not yet taken.
     leased: VecDeque<u64>,
-    cells: &'r dyn Fn(&[Arc<Samples>]) -> usize,
+    cells: &'r dyn Fn(usize) -> usize,
     sink: ColumnsSink<'r>,
 }
 
@@ -48,7 +51,9 @@ impl pipe::Ends<Arc<Samples>, Result<Counted>> for Selection<'_, '_> {
     }
 
     fn slice(&self, batch: &[Arc<Samples>]) -> usize {
-        (HANDED_CELLS / (CELLS_PER_SERIES + (self.cells)(batch))).max(1)
+        let longest = batch.iter().map(|samples| samples.values.len()).max().unwrap_or(0);
+        let cells = CELLS_PER_SERIES + longest / SAMPLES_PER_CELL + (self.cells)(longest);
+        (HANDED_CELLS / cells).max(1)
     }
 
     fn may_read_ahead(&self) -> bool {
@@ -71,13 +76,13 @@ impl pipe::Ends<Arc<Samples>, Result<Counted>> for Selection<'_, '_> {
 
 impl Evaluator<'_> {
     /// Makes a column of each series of a selector, where there is one, and hands on those of a batch, in
-    /// order. `cells` says what a series of a batch costs; each thread has something of its own that goes
-    /// from series to series.
+    /// order. `cells` says what one of so many samples costs; each thread has something of its own that
+    /// goes from series to series.
     pub fn read_columns<S: Send>(
         &self,
         slot: usize,
         steps: usize,
-        cells: &dyn Fn(&[Arc<Samples>]) -> usize,
+        cells: &dyn Fn(usize) -> usize,
         start: impl Fn() -> S + Sync,
         map: impl Fn(&mut S, Arc<Samples>, &mut Notes) -> Result<Option<SeriesColumn>> + Sync,
         sink: ColumnsSink<'_>,
