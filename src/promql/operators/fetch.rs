@@ -159,7 +159,7 @@ pub struct Leased {
     pub bytes: u64,
 }
 
-/// A selection that is being read.
+/// A selection that is being read. Samples that nobody else has are not settled: whoever maps them does it.
 pub struct Reading<'q> {
     from: Origin<'q>,
     steps: usize,
@@ -200,7 +200,8 @@ impl<'q> Reading<'q> {
     }
 
     fn hand_on(mut self, sink: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
-        while let Some(Leased { batch, bytes }) = self.read()? {
+        while let Some(Leased { mut batch, bytes }) = self.read()? {
+            batch.iter_mut().for_each(settle);
             sink(batch)?;
             self.guard.release(bytes);
         }
@@ -218,6 +219,13 @@ pub fn drain(
     Reading::of(stream, steps, guard).hand_on(sink)
 }
 
+/// What others have too is settled already.
+pub fn settle(samples: &mut Arc<Samples>) {
+    if let Some(samples) = Arc::get_mut(samples) {
+        samples.settle();
+    }
+}
+
 /// A batch that with its columns takes little more than `bytes_max`, and what is leased for its series.
 fn read_stream(
     stream: &mut std::iter::Fuse<SeriesIter<'_>>,
@@ -232,7 +240,7 @@ fn read_stream(
         let series = series?;
         // Storage has reserved for the series: only the difference is new.
         let of_series = series.bytes();
-        let samples = Samples::from(series);
+        let samples = Samples::unsettled(series);
         let bytes = samples.bytes();
         guard.reserve(bytes.saturating_sub(of_series))?;
         guard.release(of_series.saturating_sub(bytes));

@@ -28,15 +28,9 @@ pub struct Samples {
     pub floats_are_fresh: bool,
 }
 
-impl From<Series> for Samples {
-    fn from(mut series: Series) -> Self {
-        // Mostly there is neither: one look at values that are far from the processor serves for both.
-        let floats_are_fresh = !any_of(&series.values, |value| is_stale_nan(value) | is_absent(value));
-        if !floats_are_fresh {
-            for value in &mut series.values {
-                *value = present(*value);
-            }
-        }
+impl Samples {
+    /// As storage gave them: to be settled before anybody looks at floats.
+    pub fn unsettled(series: Series) -> Self {
         let histograms = series
             .histograms
             .iter()
@@ -52,12 +46,24 @@ impl From<Series> for Samples {
             values: series.values,
             starts_ms: series.starts_ms,
             histograms,
-            floats_are_fresh,
+            floats_are_fresh: false,
         }
     }
-}
 
-impl Samples {
+    /// Makes floats such as may stand in a column, and finds out whether any are staleness markers: both
+    /// with one look at values that are far from the processor.
+    pub fn settle(&mut self) {
+        if self.floats_are_fresh {
+            return;
+        }
+        self.floats_are_fresh = !any_of(&self.values, |value| is_stale_nan(value) | is_absent(value));
+        if !self.floats_are_fresh {
+            for value in &mut self.values {
+                *value = present(*value);
+            }
+        }
+    }
+
     pub fn bytes(&self) -> u64 {
         let floats = self.timestamps_ms.capacity() + self.values.capacity() + self.starts_ms.capacity();
         let histograms: usize = self
@@ -129,7 +135,9 @@ mod tests {
             ..Series::default()
         };
 
-        let samples = Samples::from(series).without_stale();
+        let mut samples = Samples::unsettled(series);
+        samples.settle();
+        let samples = samples.without_stale();
 
         assert_eq!(samples.timestamps_ms, [1, 3]);
         assert_eq!(samples.starts_ms, [7, 9]);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::column::SeriesColumn;
 use super::evaluator::Evaluator;
-use super::fetch::{Batch, Leased, Reading};
+use super::fetch::{Batch, Leased, Reading, settle};
 use super::samples::Samples;
 use crate::promql::annotations::Notes;
 use crate::promql::error::{PromqlError, Result};
@@ -90,7 +90,8 @@ impl Evaluator<'_> {
         let reading = self.fetched.reading(slot, steps)?;
         let mut ends = Selection { reading, guard: self.guard, leased: VecDeque::new(), cells, sink };
         let goes_on = || self.guard.check().is_ok();
-        let map_one = |own: &mut S, samples: Arc<Samples>| {
+        let map_one = |own: &mut S, mut samples: Arc<Samples>| {
+            settle(&mut samples);
             let mut notes = Notes::default();
             let mapped = map(own, samples, &mut notes);
             self.annotations.merge(notes);
