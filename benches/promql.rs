@@ -185,6 +185,7 @@ fn hour(c: &mut Criterion) {
         "sum(stddev_over_time(floats[5m]))",
         "sum(changes(integers[5m]))",
         "sum(counters_total / 2 > 100)",
+        "sum by (host) (label_replace(rate(counters_total[5m]), 'host', '$1', 'instance', '(.*):.*'))",
     ] {
         group.bench_function(query, |b| b.iter(|| black_box(answer(&engine, &samples, query, 1, SCRAPE_MS))));
     }

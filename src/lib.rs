@@ -161,7 +161,7 @@
 //!
 //! [`promql::Engine`] parses (the grammar is promql-parser's, between tokens and checks of ours; what it
 //! cannot read, or may not see, our own grammar reads), finds the absolute time range of each selector, fetches all selectors
-//! through the `Querier`, and evaluates synchronously over columns of steps, series by series.
+//! through the `Querier`, and evaluates synchronously over columns of steps, series by series, reading on meanwhile.
 //! `storage` answers a selector from one read view: active series by the registry's index, parts by
 //! theirs, all pieces of a series through the one join. A query runs on a thread of its own, which
 //! others help where they are free, with a deadline, a memory budget and a way to be cancelled; a
