@@ -203,9 +203,17 @@ pub fn reaches<'a>(
     ranges_ms: impl Iterator<Item = (i64, i64)> + 'a,
     kind: RateKind,
 ) -> impl Iterator<Item = Reach> + 'a {
-    bounds.iter().zip(ranges_ms).map(move |(bound, range_ms)| match bound.of(timestamps_ms) {
-        [first_ms, .., last_ms] => Reach::of(*first_ms, *last_ms, bound.len() - 1, range_ms, kind),
-        _ => Reach::default(),
+    // Where scrapes are as far apart as steps are, all windows are alike: half a dozen divisions are done once.
+    let mut alike = None;
+    let mut reach = Reach::default();
+    bounds.iter().zip(ranges_ms).map(move |(bound, (start_ms, end_ms))| {
+        let [first_ms, .., last_ms] = bound.of(timestamps_ms) else { return Reach::default() };
+        let distances = (first_ms - start_ms, last_ms - first_ms, end_ms - last_ms, bound.len());
+        if alike != Some(distances) {
+            alike = Some(distances);
+            reach = Reach::of(*first_ms, *last_ms, bound.len() - 1, (start_ms, end_ms), kind);
+        }
+        reach
     })
 }
 
