@@ -60,8 +60,8 @@ struct Slice<T> {
     batch: usize,
     place: usize,
     items: Vec<T>,
-    /// Whether it is worth a thread by itself.
-    is_full: bool,
+    /// Of a batch that is worth being shared: waking a thread for less takes as long as it saves.
+    is_shared: bool,
 }
 
 /// What is made of a batch, slice by slice.
@@ -92,20 +92,21 @@ impl Workers {
             helpers: AtomicUsize::new(0),
             goes_on,
         };
-        let _counted = Counted::up(&self.batches);
         let mut own = start();
         self.pool.in_place_scope(|scope| {
             // Helpers stop when nothing waits: so they do when this ends early.
             let _abandoned = Abandoned(&between);
+            let mut counted = None;
             let mut failed = None;
             let mut has_ended = false;
             loop {
                 while let Some(mapped) = between.first_mapped() {
                     ends.take(mapped)?;
                 }
-                while between.is_worth_a_helper()
-                    && let Some(helper) = self.recruit(&between.helpers)
-                {
+                while between.is_worth_a_helper() {
+                    // Who wants help is one of those who share it.
+                    counted.get_or_insert_with(|| Counted::up(&self.batches));
+                    let Some(helper) = self.recruit(&between.helpers) else { break };
                     let (between, start, map) = (&between, &start, &map);
                     let at_work = AtWork::begin(between);
                     scope.spawn(move |_| {
@@ -146,7 +147,7 @@ impl Workers {
 impl<T, U, S> Between<'_, T, U, S> {
     /// Adds a batch, in slices of about that many items.
     fn push(&self, batch: Vec<T>, slice: usize) {
-        let is_full = batch.len() >= slice;
+        let is_shared = batch.len() >= 2 * slice;
         let pieces = (batch.len() / slice.max(1)).max(1);
         let length = batch.len().div_ceil(pieces).max(1);
         let mut state = self.state.lock();
@@ -160,7 +161,7 @@ impl<T, U, S> Between<'_, T, U, S> {
             }
             let place = slices.len();
             slices.push(Vec::new());
-            state.waiting.push_back(Slice { batch: number, place, items, is_full });
+            state.waiting.push_back(Slice { batch: number, place, items, is_shared });
         }
         let missing = slices.len();
         state.batches.push_back(Mapped { slices, missing });
@@ -200,7 +201,7 @@ impl<T, U, S> Between<'_, T, U, S> {
     /// Whether more waits than those that come for it would take next.
     fn is_worth_a_helper(&self) -> bool {
         let state = self.state.lock();
-        state.waiting.get(state.at_work).is_some_and(|slice| slice.is_full)
+        state.waiting.get(state.at_work).is_some_and(|slice| slice.is_shared)
     }
 
     /// How many batches are, and whether anybody is there who works at them.
