@@ -46,6 +46,25 @@ impl Bound {
     }
 }
 
+/// The first place from `at` on whose time is after `until_ms`; times ascend. `stride` is by how much the step
+/// before went on: where scrapes are regular, one look there says what a look at each time on the way would.
+#[inline]
+pub fn advance(times_ms: &[i64], mut at: usize, stride: usize, until_ms: i64) -> usize {
+    for guess in [stride, stride.saturating_sub(1)] {
+        if guess > 0
+            && let Some(last_ms) = times_ms.get(at + guess - 1)
+            && *last_ms <= until_ms
+        {
+            at += guess;
+            break;
+        }
+    }
+    while at < times_ms.len() && times_ms[at] <= until_ms {
+        at += 1;
+    }
+    at
+}
+
 /// The bounds of a block of steps. All series that are asked for have the same grid and selector.
 #[derive(Default)]
 pub struct Bounds {
@@ -84,14 +103,13 @@ impl Bounds {
         let (start_ms, end_ms) = spec.range_of(grid.time(block.start));
         let mut to = timestamps_ms.partition_point(|t| *t <= end_ms);
         let mut from = timestamps_ms[..to].partition_point(|t| *t <= start_ms);
+        let (mut from_stride, mut to_stride) = (0, 0);
         for step in block {
             let (start_ms, end_ms) = spec.range_of(grid.time(step));
-            while to < timestamps_ms.len() && timestamps_ms[to] <= end_ms {
-                to += 1;
-            }
-            while from < to && timestamps_ms[from] <= start_ms {
-                from += 1;
-            }
+            let next_to = advance(timestamps_ms, to, to_stride, end_ms);
+            let next_from = advance(&timestamps_ms[..next_to], from, from_stride, start_ms);
+            (from_stride, to_stride) = (next_from - from, next_to - to);
+            (from, to) = (next_from, next_to);
             let bound = Bound { from, to };
             self.samples += bound.len() as u64;
             self.steps.push(bound);
@@ -135,6 +153,19 @@ mod tests {
             assert!(!bounds.find(&times, &grid, &spec, block.clone()));
             let got: Vec<_> = bounds.steps().iter().map(|bound| (bound.from, bound.to)).collect();
             assert_eq!(got, want[block]);
+        }
+    }
+
+    #[test]
+    fn whatever_the_stride_the_place_is_the_same() {
+        let times: Vec<i64> = (0..40).map(|at| at * 10 + i64::from(at % 7 == 0)).collect();
+        for at in 0..=times.len() {
+            for until_ms in [-1, 0, 9, 10, 70, 71, 200, 389, 390, 1000] {
+                let want = times.partition_point(|time_ms| *time_ms <= until_ms).max(at);
+                for stride in 0..45 {
+                    assert_eq!(advance(&times, at, stride, until_ms), want, "{at} {stride} {until_ms}");
+                }
+            }
         }
     }
 

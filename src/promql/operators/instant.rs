@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::bounds::{BLOCK_STEPS, is_kept};
+use super::bounds::{BLOCK_STEPS, advance, is_kept};
 use super::column::{ABSENT, SeriesColumn};
 use super::samples::Samples;
 use super::step_grid::StepGrid;
@@ -104,11 +104,11 @@ impl Sights {
         self.newest.clear();
         let first_ms = shift.apply(grid.time(steps.start));
         let mut after = timestamps_ms.partition_point(|t| *t <= first_ms);
+        let mut stride = 0;
         for step in steps {
             let seen_ms = shift.apply(grid.time(step));
-            while after < timestamps_ms.len() && timestamps_ms[after] <= seen_ms {
-                after += 1;
-            }
+            let next = advance(timestamps_ms, after, stride, seen_ms);
+            (stride, after) = (next - after, next);
             let oldest_ms = seen_ms.saturating_sub(lookback_ms);
             let newest = after.checked_sub(1).filter(|at| timestamps_ms[*at] > oldest_ms);
             self.newest.push(newest.unwrap_or(NONE));
