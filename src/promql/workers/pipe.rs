@@ -93,7 +93,7 @@ impl Workers {
             goes_on,
         };
         let mut own = start();
-        self.pool.in_place_scope(|scope| {
+        self.pool.in_place_scope(|scope| -> Result<(), E::Error> {
             // Helpers stop when nothing waits: so they do when this ends early.
             let _abandoned = Abandoned(&between);
             let mut counted = None;
@@ -204,7 +204,7 @@ impl<T, U, S> Between<'_, T, U, S> {
         state.waiting.get(state.at_work).is_some_and(|slice| slice.is_shared)
     }
 
-    /// How many batches are, and whether anybody is there who works at them.
+    /// How many batches are on their way, and whether anybody is there who works at them.
     fn on_the_way(&self) -> (usize, bool) {
         let state = self.state.lock();
         (state.batches.len(), state.at_work > 0)
