@@ -20,9 +20,15 @@ const KEPT_STEPS_MIN: usize = 4;
 /// accounts for.
 const KEPT_SAMPLES_MAX: usize = 1 << 16;
 
-/// Whether what is worked out for so many steps and samples is kept for the next series.
-pub fn is_kept(steps: usize, grid: &StepGrid, samples: usize) -> bool {
-    steps == grid.count && steps >= KEPT_STEPS_MIN && samples <= KEPT_SAMPLES_MAX
+/// After so many series of which none had the timestamps of the one before, as where each is of another
+/// target, only one of so many is copied to be compared.
+const MISSES_MAX: u32 = 8;
+
+/// Whether what is worked out for so many steps and samples is kept for the next series, after so many that
+/// could do nothing with what was there.
+pub fn is_kept(steps: usize, grid: &StepGrid, samples: usize, misses: u32) -> bool {
+    let is_hopeful = misses <= MISSES_MAX || misses.is_multiple_of(MISSES_MAX);
+    steps == grid.count && steps >= KEPT_STEPS_MIN && samples <= KEPT_SAMPLES_MAX && is_hopeful
 }
 
 /// The samples `from..to` of a series.
@@ -73,6 +79,7 @@ pub struct Bounds {
     /// Of the series that they were worked out for, where they are good for another one.
     timestamps_ms: Vec<i64>,
     kept: bool,
+    misses: u32,
 }
 
 impl Bounds {
@@ -86,9 +93,11 @@ impl Bounds {
         block: Range<usize>,
     ) -> bool {
         if self.kept && self.timestamps_ms == timestamps_ms {
+            self.misses = 0;
             return true;
         }
-        self.kept = is_kept(block.len(), grid, timestamps_ms.len());
+        self.misses = self.misses.saturating_add(1);
+        self.kept = is_kept(block.len(), grid, timestamps_ms.len(), self.misses);
         self.timestamps_ms.clear();
         if self.kept {
             self.timestamps_ms.extend_from_slice(timestamps_ms);
@@ -191,5 +200,27 @@ mod tests {
         assert!(!knows(&[]));
         assert!(knows(&[]));
         assert_eq!(bounds.samples(), 0);
+    }
+
+    #[test]
+    fn a_target_of_many_series_is_known_again_after_many_of_one() {
+        let guard = QueryGuard::unlimited();
+        let spec = WindowSpec {
+            range_ms: 20,
+            shift: Shift::default(),
+            extension: Extension::None,
+            lookback_ms: 300_000,
+            guard: &guard,
+        };
+        let grid = StepGrid::range(0, 60, 10).expect("small");
+        let mut bounds = Bounds::default();
+        let mut knows = |times: &[i64]| bounds.find(times, &grid, &spec, 0..grid.count);
+
+        for first_ms in 0..40 {
+            assert!(!knows(&[first_ms, 50]));
+        }
+        let known = (0..20).filter(|_| knows(&[45, 50])).count();
+
+        assert!(known >= 10, "{known}");
     }
 }

@@ -82,6 +82,7 @@ pub struct Sights {
     /// Of the series that this was worked out for, where it is good for another one.
     timestamps_ms: Vec<i64>,
     kept: bool,
+    misses: u32,
 }
 
 impl Sights {
@@ -94,9 +95,11 @@ impl Sights {
         lookback_ms: i64,
     ) {
         if self.kept && self.timestamps_ms == timestamps_ms {
+            self.misses = 0;
             return;
         }
-        self.kept = is_kept(steps.len(), grid, timestamps_ms.len());
+        self.misses = self.misses.saturating_add(1);
+        self.kept = is_kept(steps.len(), grid, timestamps_ms.len(), self.misses);
         self.timestamps_ms.clear();
         if self.kept {
             self.timestamps_ms.extend_from_slice(timestamps_ms);
