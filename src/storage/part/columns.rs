@@ -6,6 +6,7 @@
 //! beyond it timestamps are inline. Whoever reads decodes a column once for a whole question.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -191,17 +192,36 @@ pub fn check_ascending(timestamps_ms: &[i64]) -> Result<(), Malformed> {
 /// Most columns that are read ahead of the one asked for.
 const READ_AHEAD_MAX: u32 = 128;
 
+/// Hashes the numbers of columns, of which most rows ask for one. The part's writer gives them one after the
+/// other: no sender chooses them.
+#[derive(Default)]
+struct ColumnHasher(u64);
+
+impl Hasher for ColumnHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Columns of one part, decoded, from one call to the next of a question.
 pub struct ColumnCache<'g> {
     guard: &'g QueryGuard,
-    decoded: HashMap<u32, Arc<[i64]>>,
+    decoded: HashMap<u32, Arc<[i64]>, BuildHasherDefault<ColumnHasher>>,
     /// Reserved for them.
     bytes: u64,
 }
 
 impl<'g> ColumnCache<'g> {
     pub fn new(guard: &'g QueryGuard) -> Self {
-        Self { guard, decoded: HashMap::new(), bytes: 0 }
+        Self { guard, decoded: HashMap::default(), bytes: 0 }
     }
 
     /// With whom whatever is read with its help is reserved.

@@ -11,18 +11,16 @@ use super::container::SectionSource;
 use super::dictionary::{BLOCK_SYMBOLS, Dictionary, Symbol, SymbolBlock};
 use super::error::PartError;
 use super::reader::{CHECK_ROWS, PartReader};
+use super::room::{RESERVED_BYTES, Room};
 use super::rows::{Row, each_row};
 use crate::model::{Labels, LabelsRow};
-use crate::querier::{QueryError, QueryGuard};
+use crate::querier::QueryGuard;
 
 /// Memory that a label set takes beside its bytes.
-const SET_BYTES: u64 = 32;
+pub(super) const SET_BYTES: u64 = 32;
 
 /// Beyond so many rows, memory is reserved for more than one at a time, and blocks stay at hand.
 const MANY_ROWS: usize = 256;
-
-/// What is reserved at a time.
-const RESERVED_BYTES: u64 = 16 << 10;
 
 /// Places for blocks at hand: each has one, which it shares with others.
 const BLOCKS_MAX: u32 = 1024;
@@ -31,11 +29,11 @@ impl<S: SectionSource> PartReader<S> {
     /// Labels of `rows`, which ascend, in the same order.
     pub fn labels(&self, rows: &[u32], guard: &QueryGuard) -> Result<Vec<Labels>, PartError> {
         self.check_rows(rows)?;
-        let mut room = Room { guard, at_once_bytes: 0, spare_bytes: 0 };
+        let is_many = rows.len() > MANY_ROWS;
+        let mut room = Room::new(guard, if is_many { RESERVED_BYTES } else { 0 });
         let mut texts =
             Texts { dictionary: &self.dictionary, source: &self.source, guard, blocks: Vec::new() };
-        if rows.len() > MANY_ROWS {
-            room.at_once_bytes = RESERVED_BYTES;
+        if is_many {
             texts.blocks.resize(self.summary.symbols.div_ceil(BLOCK_SYMBOLS).min(BLOCKS_MAX) as usize, None);
         }
         let mut labels = Vec::with_capacity(rows.len());
@@ -108,31 +106,5 @@ impl Drop for Texts<'_> {
     fn drop(&mut self) {
         let bytes = self.blocks.iter().flatten().map(|(_, block)| block.bytes() as u64).sum();
         self.guard.release(bytes);
-    }
-}
-
-/// Memory reserved for some label sets at a time: to ask the budget for each would be a good part of
-/// making it.
-struct Room<'a> {
-    guard: &'a QueryGuard,
-    at_once_bytes: u64,
-    spare_bytes: u64,
-}
-
-impl Room<'_> {
-    fn take(&mut self, bytes: u64) -> Result<(), QueryError> {
-        if bytes > self.spare_bytes {
-            let more = (bytes - self.spare_bytes).max(self.at_once_bytes);
-            self.guard.reserve(more)?;
-            self.spare_bytes += more;
-        }
-        self.spare_bytes -= bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Room<'_> {
-    fn drop(&mut self) {
-        self.guard.release(self.spare_bytes);
     }
 }

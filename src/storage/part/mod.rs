@@ -13,7 +13,7 @@
 //!   [`error`]
 //! - the pieces: `keys`, `statistics` the header, `dictionary` symbols, `rows` row → labels and
 //!   time bounds, `index` label → rows, `columns` timestamps that rows share, `frames` the
-//!   sub-chunks of a row, `families` of buckets, `samples` decoding them, `exemplars`
+//!   sub-chunks of a row, `families` of buckets, `samples` decoding them, `exemplars`, `room` what of memory they take
 //! - the whole: [`writer`], [`reader`], `select` matchers → rows, `rows_labels` the same row by row,
 //!   `label_sets` rows → labels, `label_queries` names and values, `verify` everything against everything
 #![doc = include_str!("format.md")]
@@ -30,6 +30,7 @@ mod keys;
 mod label_queries;
 mod label_sets;
 pub mod reader;
+mod room;
 mod rows;
 mod rows_labels;
 mod samples;

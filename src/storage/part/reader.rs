@@ -15,6 +15,7 @@ use super::dictionary::{Dictionary, Symbol};
 use super::error::PartError;
 use super::exemplars::take_exemplars;
 use super::keys;
+use super::room::RESERVED_BYTES;
 use super::samples::{Decoder, RecordError};
 use super::series::{PartSummary, RowSamples, TenantRows};
 use super::statistics::decode_summary;
@@ -125,7 +126,8 @@ impl<S: SectionSource> PartReader<S> {
     ) -> Result<(), PartError> {
         self.check_rows(rows)?;
         let guard = columns.guard();
-        let mut decoder = Decoder::new(&self.source, range, wanted, columns);
+        let at_once_bytes = if rows.len() >= BATCH_ROWS { RESERVED_BYTES } else { 0 };
+        let mut decoder = Decoder::new(&self.source, range, wanted, columns, at_once_bytes);
         let mut floats = self.source.walk(Section::Floats);
         let mut histograms = self.source.walk(Section::Histograms);
         for batch in batches(rows) {

@@ -11,6 +11,7 @@ use super::container::{Section, SectionSource};
 use super::error::PartError;
 use super::families::FamilyReader;
 use super::frames::{SubChunk, take_family, take_record};
+use super::room::Room;
 use super::series::RowSamples;
 use crate::chunk::floats::{take_floats_of, take_presence};
 use crate::chunk::histograms::{cells, take_histograms};
@@ -18,7 +19,7 @@ use crate::chunk::starts::take_starts;
 use crate::chunk::timestamps::take_timestamps;
 use crate::encoding::cursor::{Cursor, Malformed};
 use crate::model::{Histogram, TimeRange};
-use crate::querier::{FloatsWanted, HistogramPoint, QueryError, QueryGuard};
+use crate::querier::{FloatsWanted, HistogramPoint, QueryError};
 
 /// An error in a record, before it is known which.
 pub(super) enum RecordError {
@@ -63,7 +64,8 @@ enum DecodedTimes {
 pub(super) struct Decoder<'a, 'g> {
     range: TimeRange,
     wanted: FloatsWanted,
-    guard: &'g QueryGuard,
+    /// For what is handed out.
+    room: Room<'g>,
     columns: ColumnReader<'a, 'g>,
     families: FamilyReader<'a>,
     inline: Vec<i64>,
@@ -72,17 +74,19 @@ pub(super) struct Decoder<'a, 'g> {
 }
 
 impl<'a, 'g: 'a> Decoder<'a, 'g> {
+    /// Memory is reserved in amounts of `at_once_bytes` or more: see [`Room`].
     pub(super) fn new(
         source: &'a dyn SectionSource,
         range: TimeRange,
         wanted: FloatsWanted,
         columns: &'a mut ColumnCache<'g>,
+        at_once_bytes: u64,
     ) -> Self {
         let guard = columns.guard();
         Self {
             range,
             wanted,
-            guard,
+            room: Room::new(guard, at_once_bytes),
             columns: ColumnReader::new(source, columns),
             families: FamilyReader::new(source, range, guard),
             inline: Vec::new(),
@@ -195,7 +199,7 @@ impl<'a, 'g: 'a> Decoder<'a, 'g> {
         }
         let starts = self.starts(chunk)?;
         let sample_bytes = if starts || !samples.starts_ms.is_empty() { 24 } else { 16 };
-        self.guard.reserve(slots.len() as u64 * sample_bytes)?;
+        self.room.take(slots.len() as u64 * sample_bytes)?;
         if samples.values.is_empty() {
             // The row's first sub-chunk is often its only one: then nothing is moved again.
             samples.values.reserve_exact(slots.len());
@@ -232,7 +236,7 @@ impl<'a, 'g: 'a> Decoder<'a, 'g> {
         take_histograms(chunk.payload, chunk.samples, &mut self.histograms)?;
         let kept: usize =
             self.histograms[slots.clone()].iter().map(|histogram| cells(histogram) * 8 + 200).sum();
-        self.guard.reserve(kept as u64)?;
+        self.room.take(kept as u64)?;
         for slot in slots {
             samples.histograms.push(HistogramPoint {
                 timestamp_ms: timestamps_ms[slot],
