@@ -41,9 +41,8 @@ pub struct SelectHints {
     pub grouping: Vec<String>,
     /// Whether `grouping` names the labels kept (`by`) or dropped (`without`).
     pub by: bool,
-    /// Series may come in any order. Where `labels` are not all, only those of equal wanted labels may:
-    /// the first of each kind still come in the order of full labels, so that whoever numbers groups as
-    /// they come has them in their order.
+    /// Series may come in any order. It counts only where `labels` are all or none: whoever numbers groups
+    /// as they come, of what is left of their labels, has them in their order otherwise.
     pub any_order: bool,
     pub floats: FloatsWanted,
     pub labels: LabelsWanted,
@@ -70,6 +69,16 @@ impl LabelsWanted {
             Self::All => true,
             Self::By(kept) => names(kept),
             Self::Without(dropped) => !names(dropped),
+        }
+    }
+
+    /// Whether the order of full labels is seen by all that is wanted, or nothing that is wanted can come
+    /// in another order.
+    pub fn are_alike(&self) -> bool {
+        match self {
+            Self::All => true,
+            Self::By(kept) => kept.is_empty(),
+            Self::Without(_) => false,
         }
     }
 
@@ -312,6 +321,12 @@ impl QueryGuard {
             Some(deadline) if Instant::now() >= deadline => Err(QueryError::Timeout),
             _ => Ok(()),
         }
+    }
+
+    /// As [`Self::reserve`], but never waits; says whether it could. For whoever holds what others may
+    /// wait for.
+    pub fn reserve_at_once(&self, bytes: u64) -> bool {
+        bytes == 0 || self.try_reserve(bytes).is_ok()
     }
 
     /// Accounts for memory that is about to be allocated and lives as long as the query.

@@ -14,7 +14,7 @@ use super::part::{HeldColumns, PartError, PartReader, SectionSource};
 use super::select::{BATCH_SERIES, TenantQuerier};
 use super::view::Part;
 use crate::model::{Labels, Matcher, TimeRange};
-use crate::querier::{FloatsWanted, QueryError, QueryGuard};
+use crate::querier::{FloatsWanted, LabelsWanted, QueryError, QueryGuard};
 
 /// What tells that a series has a sample.
 const ANY_SAMPLE: FloatsWanted = FloatsWanted { latest_only: true, presence_only: true };
@@ -195,7 +195,7 @@ impl TenantQuerier {
         ask: LookUp<'_>,
         each: EachLabels<'_>,
     ) -> Result<(), QueryError> {
-        let (view, found) = self.find(matchers, ask.range, Order::Any, ask.guard)?;
+        let (view, found) = self.find(matchers, ask.range, &LabelsWanted::All, Order::Any, ask.guard)?;
         let is_certain = |found: &Found| view.hidden.is_empty() && found.oldest_ms <= ask.range.start_ms;
         let (certain, uncertain): (Vec<_>, Vec<_>) = found.into_iter().partition(is_certain);
         certain.into_iter().try_for_each(|found| each(found.labels))?;

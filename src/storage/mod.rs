@@ -5,7 +5,7 @@
 //! - the way down: [`flush`] epochs → parts · [`merge`] parts → larger parts · [`part`] the run
 //!   format · [`local`] RocksDB and the catalogue · [`commit`] its changes · [`window`] [`cut`] times
 //!   of parts · [`retention`] · [`disk_room`]
-//! - the way back: [`select`] one tenant's answer · [`found`] series, each once · [`view`] what is live ·
+//! - the way back: [`select`] one tenant's answer · [`found`] series, each once · [`single_rows`] · [`view`] what is live ·
 //!   [`join`] equal times · [`erase`] · [`side_by_side`] parts that are far away or much work · [`changes`] for whoever keeps
 //!   an answer
 //! - the start: [`directory`] whose folder is it · [`replay`] the log into the head
@@ -45,6 +45,7 @@ mod replica;
 mod retention;
 mod select;
 mod side_by_side;
+mod single_rows;
 mod snapshot;
 mod sorted_places;
 pub mod survey;

@@ -4,8 +4,10 @@
 //! their labels, so that a part is scanned along its own row order and memory stays bounded by a
 //! batch. How many series that is follows from what those before took. Every piece of a series,
 //! from whichever epoch or part, goes through one join. That each series is found once is
-//! [`super::found`]'s; what there is, without samples, tells [`super::look_up`].
+//! [`super::found`]'s, those that are one row each are [`super::single_rows`]'s; what there is, without
+//! samples, tells [`super::look_up`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::erase::erase;
@@ -16,21 +18,26 @@ use super::look_up::LookUp;
 use super::part::{HeldColumns, RowSamples};
 use super::readable::Readable;
 use super::side_by_side::Weight;
+use super::single_rows::{Reading, Wanted};
 use super::view::{Hidden, Part, View};
 use crate::model::{
     Exemplar, FloatSample, Labels, LabelsMap, Matcher, Metadata, ResetHint, TenantId, TimeRange,
 };
 use crate::querier::{
-    ExemplarSeries, FloatsWanted, HistogramPoint, Moment, Querier, QueryError, QueryGuard, SelectRequest,
-    Series, SeriesIter,
+    ExemplarSeries, FloatsWanted, HistogramPoint, LabelsWanted, Moment, Querier, QueryError, QueryGuard,
+    SelectRequest, Series, SeriesIter,
 };
 
 /// Series read at a time: at first, while nobody knows how long they are, and at most.
 const FIRST_BATCH_SERIES: usize = 8;
 pub(super) const BATCH_SERIES: usize = 512;
 
-/// Rows of a part that are worth a thread.
-const SHARED_ROWS: usize = 256;
+/// More are read at a time where that many take no more memory than so much.
+const SHORT_BATCH_SERIES: usize = 4096;
+const SHORT_BATCH_BYTES: u64 = 1 << 20;
+
+/// Rows of a part whose labels are worth a thread.
+const LABELLED_ROWS: usize = 4096;
 
 /// Parts between two looks at how many texts they hold decoded.
 const TEXTS_LOOK_PARTS: usize = 32;
@@ -44,8 +51,15 @@ pub struct TenantQuerier {
 /// Memory of a series of the head beside its labels, until all places were looked at.
 const HEAD_SERIES_BYTES: u64 = (size_of::<SeriesRef>() + size_of::<Labels>()) as u64 + 16;
 
-/// What is read of a part: its index in the view, the row, and the place of its series in the batch.
-type Wanted = (u32, u32, usize);
+/// Series of the head with their labels.
+struct InHead {
+    /// Taken while nothing was forgotten.
+    view: Arc<View>,
+    series: Vec<SeriesRef>,
+    labels: Vec<Labels>,
+    /// What they take, which is reserved.
+    bytes: u64,
+}
 
 /// Series and the view they were found in.
 type FoundInView = (Arc<View>, Vec<Found>);
@@ -55,66 +69,145 @@ impl TenantQuerier {
         Self { store, tenant }
     }
 
-    /// The series that all matchers accept and that have a sample in the range.
+    /// The series that all matchers accept and that have a sample in the range: with all their labels, or
+    /// with no more than is `wanted` of them.
     pub(super) fn find(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        wanted: &LabelsWanted,
         order: Order,
         guard: &QueryGuard,
     ) -> Result<FoundInView, QueryError> {
         guard.check()?;
-        let registry = self.store.registry().view();
-        let head = registry.select(&self.tenant, matchers);
-        // Loaded while nothing is forgotten: see `RegistryView`.
-        let view = self.store.view();
         let before = guard.reserved_bytes();
-        let (mut head_series, mut head_labels): (Vec<SeriesRef>, Vec<Labels>) = (Vec::new(), Vec::new());
-        let mut head_bytes = 0;
-        for batch in head.chunks(BATCH_SERIES) {
+        let InHead { view, series: head_series, labels: head_labels, bytes: head_bytes } =
+            self.find_in_head(matchers, range, guard)?;
+        let rules_cut = self.store.retention().has_rules_after(range.start_ms);
+        let side_by_side = self.store.side_by_side();
+        let mut in_parts: Vec<(usize, Vec<u32>)> = Vec::new();
+        let rows_of_part = |(_, part): &(usize, &Part)| {
             guard.check()?;
-            let is_there = |series: &&SeriesRef| {
-                view.epochs.iter().any(|epoch| epoch.epoch.has_samples(**series, range))
-            };
-            let series: Vec<SeriesRef> = batch.iter().filter(is_there).copied().collect();
-            let labels = registry.labels_of(&series);
-            let bytes: u64 =
-                labels.iter().map(|labels| labels.as_bytes().len() as u64 + HEAD_SERIES_BYTES).sum();
-            guard.reserve(bytes)?;
-            head_bytes += bytes;
-            head_series.extend(series);
-            head_labels.extend(labels);
-        }
-        drop(registry);
-        let mut all = FoundSet::default();
-        let of_part = |(_, part): &(usize, &Part)| {
-            guard.check()?;
-            let reader = part.reader()?;
-            let rows = reader.select(&self.tenant, matchers, range, guard)?;
-            let labels = reader.labels(&rows, guard)?;
-            Ok::<_, QueryError>((rows, labels))
+            Ok::<_, QueryError>(part.reader()?.select(&self.tenant, matchers, range, guard)?)
         };
-        self.store.side_by_side().each(&view.parts_in(range), of_part, |done| {
-            for ((part_at, _), (rows, labels)) in done {
-                all.add_rows(*part_at as u32, &rows, labels, guard)?;
+        side_by_side.each(&view.parts_in(range), rows_of_part, |done| {
+            for ((part_at, _), rows) in done {
                 self.bound_texts(&view, *part_at);
+                if !rows.is_empty() {
+                    in_parts.push((*part_at, rows));
+                }
+            }
+            Ok(())
+        })?;
+        if let ([(part_at, rows)], true) = (&*in_parts, head_series.is_empty() && !rules_cut) {
+            let found = self.find_kinds(&view, (*part_at, rows.as_slice()), wanted, order, guard)?;
+            self.bound_texts(&view, *part_at);
+            if let Some((found, bytes)) = found {
+                guard.reserve_exactly(before + bytes)?;
+                return Ok((view, found));
+            }
+        }
+        let rows_bytes: u64 = in_parts.iter().map(|(_, rows)| size_of_val(&**rows) as u64).sum();
+        guard.reserve_exactly(before + head_bytes + rows_bytes)?;
+        let rows_total: usize = in_parts.iter().map(|(_, rows)| rows.len()).sum();
+        let rows_max = rows_total.div_ceil(side_by_side.sharers()).max(LABELLED_ROWS);
+        let of_part = |(at, (_, rows)): (usize, &(usize, Vec<u32>))| -> Vec<(usize, Range<usize>)> {
+            let starts = (0..rows.len()).step_by(rows_max);
+            starts.map(|start| (at, start..rows.len().min(start + rows_max))).collect()
+        };
+        let stretches: Vec<(usize, Range<usize>)> = in_parts.iter().enumerate().flat_map(of_part).collect();
+        let is_heavy = rows_total >= stretches.len() * LABELLED_ROWS / 2;
+        let weight = if is_heavy { Weight::Heavy } else { Weight::Light };
+        let labels_of = |(at, stretch): &(usize, Range<usize>)| {
+            guard.check()?;
+            let (part_at, rows) = &in_parts[*at];
+            Ok::<_, QueryError>(view.parts[*part_at].reader()?.labels(&rows[stretch.clone()], guard)?)
+        };
+        let mut all = FoundSet::default();
+        // Of the part at hand, as far as its rows have their labels.
+        let mut labelled: Vec<Labels> = Vec::new();
+        side_by_side.each_of(weight, &stretches, labels_of, |done| {
+            for ((at, _), labels) in done {
+                let (part_at, rows) = &in_parts[*at];
+                labelled.extend(labels);
+                if labelled.len() == rows.len() {
+                    all.add_rows(*part_at as u32, rows, std::mem::take(&mut labelled), guard)?;
+                    self.bound_texts(&view, *part_at);
+                }
             }
             // Most series are in every part: what is held of them is held once.
-            guard.reserve_exactly(before + head_bytes + all.bytes())
+            let is_between_parts = labelled.is_empty();
+            let held_bytes = before + head_bytes + rows_bytes + all.bytes();
+            if is_between_parts { guard.reserve_exactly(held_bytes) } else { Ok(()) }
         })?;
+        drop(in_parts);
         // Most of them are in parts, too, whose order costs less.
         all.add_head(&head_series, head_labels, guard)?;
         drop(head_series);
         guard.reserve_exactly(before + all.bytes())?;
         let mut found = all.in_order(order, guard)?;
-        let retention = self.store.retention();
-        if retention.has_rules_after(range.start_ms) {
+        if rules_cut {
+            let retention = self.store.retention();
             for found in &mut found {
                 found.oldest_ms = retention.oldest_of_ms(&self.tenant, &found.labels);
             }
             found.retain(|found| found.oldest_ms <= range.end_ms);
         }
         Ok((view, found))
+    }
+
+    /// The series of the head, and the view beside which they were found. Waits for memory only while
+    /// nobody waits for what it keeps from being forgotten.
+    fn find_in_head(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<InHead, QueryError> {
+        let mut reserved_bytes = 0;
+        loop {
+            match self.try_find_in_head(matchers, range, &mut reserved_bytes, guard)? {
+                Ok(found) => return Ok(found),
+                Err(missing_bytes) => {
+                    guard.reserve(missing_bytes)?;
+                    reserved_bytes += missing_bytes;
+                }
+            }
+        }
+    }
+
+    /// As [`Self::find_in_head`], of which so many bytes are reserved; where more are to be had only by
+    /// waiting, how many.
+    fn try_find_in_head(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        reserved_bytes: &mut u64,
+        guard: &QueryGuard,
+    ) -> Result<Result<InHead, u64>, QueryError> {
+        let registry = self.store.registry().view();
+        let head = registry.select(&self.tenant, matchers);
+        // Loaded while nothing is forgotten: see `RegistryView`.
+        let view = self.store.view();
+        let mut found = InHead { view, series: Vec::new(), labels: Vec::new(), bytes: 0 };
+        for batch in head.chunks(BATCH_SERIES) {
+            guard.check()?;
+            let is_there = |series: &&SeriesRef| {
+                found.view.epochs.iter().any(|epoch| epoch.epoch.has_samples(**series, range))
+            };
+            let series: Vec<SeriesRef> = batch.iter().filter(is_there).copied().collect();
+            let labels = registry.labels_of(&series);
+            let bytes = |labels: &Labels| labels.as_bytes().len() as u64 + HEAD_SERIES_BYTES;
+            found.bytes += labels.iter().map(bytes).sum::<u64>();
+            let missing_bytes = found.bytes.saturating_sub(*reserved_bytes);
+            if !guard.reserve_at_once(missing_bytes) {
+                return Ok(Err(missing_bytes));
+            }
+            *reserved_bytes += missing_bytes;
+            found.series.extend(series);
+            found.labels.extend(labels);
+        }
+        Ok(Ok(found))
     }
 
     /// Reads one batch of series; what they take is what stays reserved, and what is held of columns.
@@ -145,45 +238,22 @@ impl TenantQuerier {
         held: &HeldColumns<'_>,
         guard: &QueryGuard,
     ) -> Result<Vec<Series>, QueryError> {
-        // What is hidden is taken away from what was read: the latest of that is not known before.
-        let floats_below = |hiding: &[&Hidden]| FloatsWanted {
-            latest_only: floats.latest_only && hiding.is_empty(),
-            ..floats
-        };
+        let reading = Reading { view, batch, range, floats, held, guard };
+        if reading.is_of_single_rows() {
+            return self.read_rows(&reading);
+        }
         let of_head = |found: &Found| if found.head.is_some() { view.epochs.len() } else { 0 };
         let pieces_max = |found: &Found| found.rows.as_slice().len() + of_head(found);
         let mut pieces: Vec<Vec<RowSamples>> =
             batch.iter().map(|found| Vec::with_capacity(pieces_max(found).min(4))).collect();
-        let mut wanted: Vec<Wanted> = Vec::with_capacity(batch.len());
-        for (at, found) in batch.iter().enumerate() {
-            wanted.extend(found.rows.as_slice().iter().map(|(part, row)| (*part, *row, at)));
-        }
-        wanted.sort_unstable();
-        let of_parts = wanted.chunk_by(|a, b| a.0 == b.0);
-        let parts: Vec<&[Wanted]> = of_parts.flat_map(|of_part| of_part.chunks(SHARED_ROWS)).collect();
-        let is_heavy = wanted.len() >= parts.len() * SHARED_ROWS / 2;
-        let weight = if is_heavy { Weight::Heavy } else { Weight::Light };
+        let wanted = reading.wanted_rows();
+        let (stretches, weight) = self.stretches(&wanted);
         let of_part = |wanted: &&[Wanted]| {
-            guard.check()?;
-            let part = &view.parts[wanted[0].0 as usize];
-            let rows: Vec<u32> = wanted.iter().map(|(_, row, _)| *row).collect();
-            let hiding: Vec<&Hidden> =
-                view.hidden.iter().map(|h| &**h).filter(|h| part.may_hold(h)).collect();
-            let mut found: Vec<(usize, RowSamples)> = Vec::new();
-            let part_at = wanted[0].0;
-            let (floats, mut times) = (floats_below(&hiding), held.take(part_at));
-            part.reader()?.read_wanted(&rows, range, floats, &mut times, &mut |row, mut samples| {
-                let at = wanted[wanted.partition_point(|(_, r, _)| *r < row)].2;
-                self.hide(&hiding, &batch[at].labels, &mut samples);
-                if !samples.is_empty() {
-                    found.push((at, samples));
-                }
-                Ok(())
-            })?;
-            held.give_back(part_at, times);
+            let mut found: Vec<(usize, RowSamples)> = Vec::with_capacity(wanted.len());
+            self.read_stretch(&reading, wanted, &mut |at, samples| found.push((at, samples)))?;
             Ok::<_, QueryError>(found)
         };
-        self.store.side_by_side().each_of(weight, &parts, of_part, |done| {
+        self.store.side_by_side().each_of(weight, &stretches, of_part, |done| {
             let found = done.into_iter().flat_map(|(_, found)| found);
             found.for_each(|(at, samples)| pieces[at].push(samples));
             Ok(())
@@ -197,7 +267,7 @@ impl TenantQuerier {
             let Some(series) = found.head else { continue };
             for (epoch, hiding) in view.epochs.iter().zip(&hiding) {
                 columns.clear();
-                match floats_below(hiding).latest_only {
+                match reading.floats_below(hiding).latest_only {
                     true => epoch.epoch.read_latest(series, range, &mut columns),
                     false => epoch.epoch.read(series, range, &mut columns),
                 }
@@ -216,27 +286,15 @@ impl TenantQuerier {
             // Several pieces are copied into one.
             let copied = if pieces.len() > 1 { pieces.iter().map(piece_bytes).sum() } else { 0 };
             guard.reserve(copied)?;
-            let mut joined = join_pieces(pieces);
-            drop_claims(&mut joined.histograms);
+            let joined = join_pieces(pieces);
             guard.release(copied);
-            if found.oldest_ms > range.start_ms {
-                erase(&mut joined, TimeRange::new(i64::MIN, found.oldest_ms - 1));
-            }
-            if !joined.is_empty() {
-                answer.push(Series {
-                    labels: found.labels.clone(),
-                    timestamps_ms: joined.timestamps_ms,
-                    values: joined.values,
-                    starts_ms: joined.starts_ms,
-                    histograms: joined.histograms,
-                });
-            }
+            answer.extend(series_of(found, joined, range));
         }
         Ok(answer)
     }
 
     /// Takes away what deletions hide.
-    fn hide(&self, hiding: &[&Hidden], labels: &Labels, samples: &mut RowSamples) {
+    pub(super) fn hide(&self, hiding: &[&Hidden], labels: &Labels, samples: &mut RowSamples) {
         for hidden in hiding.iter().filter(|hidden| hidden.matches(&self.tenant, labels)) {
             erase(samples, hidden.range());
         }
@@ -264,8 +322,9 @@ impl Querier for TenantQuerier {
     ) -> Result<SeriesIter<'a>, QueryError> {
         let range = self.within_retention(request.range);
         let floats = request.hints.floats;
-        let order = if request.hints.any_order { Order::Any } else { Order::OfLabels };
-        let (view, found) = self.find(&request.matchers, range, order, guard)?;
+        let labels = &request.hints.labels;
+        let order = if request.hints.any_order && labels.are_alike() { Order::Any } else { Order::OfLabels };
+        let (view, found) = self.find(&request.matchers, range, labels, order, guard)?;
         let held = HeldColumns::new(guard);
         let mut ready: std::vec::IntoIter<Series> = Vec::new().into_iter();
         let mut at = 0;
@@ -419,8 +478,26 @@ pub(super) fn sort_exemplars(exemplars: &mut Vec<Exemplar>) {
 /// the longest of it, but not many more at once.
 fn next_batch_series(batch: &[Series], size: usize, bytes_max: u64) -> usize {
     let longest = batch.iter().map(Series::bytes).max().unwrap_or(0).max(1);
-    let fitting = usize::try_from(bytes_max / longest).unwrap_or(usize::MAX);
-    fitting.clamp(1, BATCH_SERIES.min(size * 8))
+    let fitting = |bytes: u64| usize::try_from(bytes / longest).unwrap_or(usize::MAX);
+    let most = fitting(SHORT_BATCH_BYTES).clamp(BATCH_SERIES, SHORT_BATCH_SERIES);
+    fitting(bytes_max).clamp(1, most.min(size * 8))
+}
+
+/// A series of what its places have; `None` where nothing is left of it.
+pub(super) fn series_of(found: &Found, mut samples: RowSamples, range: TimeRange) -> Option<Series> {
+    drop_claims(&mut samples.histograms);
+    if found.oldest_ms > range.start_ms {
+        erase(&mut samples, TimeRange::new(i64::MIN, found.oldest_ms - 1));
+    }
+    let is_something = !samples.is_empty();
+    let RowSamples { timestamps_ms, values, starts_ms, histograms } = samples;
+    is_something.then(|| Series {
+        labels: found.labels.clone(),
+        timestamps_ms,
+        values,
+        starts_ms,
+        histograms,
+    })
 }
 
 /// Joins the pieces of one series. Pieces that follow each other in time, the usual case, are

@@ -47,6 +47,11 @@ impl Default for SideBySide {
 }
 
 impl SideBySide {
+    /// How many can share work that is near at hand, whoever asks among them.
+    pub fn sharers(&self) -> usize {
+        self.sharing_max + 1
+    }
+
     /// Somebody is about to wait for the bucket.
     pub fn note_wait(&self) {
         self.waits.fetch_add(1, Ordering::Relaxed);

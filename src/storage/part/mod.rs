@@ -15,7 +15,7 @@
 //!   time bounds, `index` label → rows, `columns` timestamps that rows share, `frames` the
 //!   sub-chunks of a row, `families` of buckets, `samples` decoding them, `exemplars`, `room` what of memory they take
 //! - the whole: [`writer`], [`reader`], `select` matchers → rows, `rows_labels` the same row by row,
-//!   `label_sets` rows → labels, `label_queries` names and values, `verify` everything against everything
+//!   `label_sets` rows → labels, `kinds` rows → what of them is wanted, `label_queries` names and values, `verify` everything against everything
 #![doc = include_str!("format.md")]
 
 mod columns;
@@ -27,6 +27,7 @@ mod families;
 mod frames;
 mod index;
 mod keys;
+mod kinds;
 mod label_queries;
 mod label_sets;
 pub mod reader;
