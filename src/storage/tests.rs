@@ -4,6 +4,7 @@ mod failed_flush;
 mod label_questions;
 mod memory;
 mod replay;
+mod wanted_labels;
 
 use std::path::Path;
 use std::slice::from_ref;

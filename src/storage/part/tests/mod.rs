@@ -11,8 +11,8 @@ use model::{Random, labels, series};
 
 use super::*;
 use crate::chunk::Effort;
-use crate::model::{MatchOp, Matcher, TenantId, TimeRange, time::DAY_MS};
-use crate::querier::QueryGuard;
+use crate::model::{Labels, MatchOp, Matcher, TenantId, TimeRange, time::DAY_MS};
+use crate::querier::{LabelsWanted, QueryGuard};
 
 fn written(series: &[PartSeries], options: PartOptions) -> (MemoryContainer, PartSummary) {
     let mut container = MemoryContainer::default();
@@ -129,6 +129,37 @@ fn labels_of_many_rows_are_those_of_each_and_only_they_stay_reserved() {
         assert_eq!(alone, std::slice::from_ref(labels), "row {row}");
         assert_eq!(*labels, all[*row as usize].labels);
     }
+}
+
+#[test]
+fn buckets_come_by_kind_in_the_order_of_their_labels_which_is_not_that_of_rows() {
+    let mut all = Vec::new();
+    for (name, instance, le, pod) in (0..360).map(|i| (i % 2, i / 2 % 15, i / 30 % 4, i / 120)) {
+        let (instance, pod) = (instance.to_string(), pod.to_string());
+        let le = ["+Inf", "0.5", "10", "2.5"][le];
+        let (instance, pod) = (instance.as_str(), pod.as_str());
+        let pairs = [("__name__", ["a", "b"][name]), ("instance", instance), ("le", le), ("pod", pod)];
+        let bucket = PartSeries::new(TenantId::anonymous(), labels(&pairs));
+        all.push(PartSeries { timestamps_ms: vec![5], values: vec![1.0], ..bucket });
+    }
+    all.sort_by(|a, b| row_order((&a.tenant, &a.labels), (&b.tenant, &b.labels)));
+    let (container, _) = written(&all, PartOptions::default());
+    let reader = PartReader::open(container).expect("own bytes");
+    let rows: Vec<u32> = (0..all.len() as u32).collect();
+    let labels = |row: &u32| &all[*row as usize].labels;
+    let kinds = |names: &[&str], kinds_max: usize| {
+        let wanted = LabelsWanted::By(names.iter().map(|name| (*name).to_owned()).collect());
+        reader.kinds(&rows, &wanted, true, kinds_max, &QueryGuard::unlimited()).expect("own bytes")
+    };
+
+    let by_bucket = kinds(&["__name__", "le", "nowhere"], 8).expect("eight kinds");
+    assert_eq!(by_bucket.labels.len(), 8);
+    assert!(!by_bucket.rows.is_sorted(), "rows stand by the numbers of their buckets");
+    assert!(by_bucket.rows.is_sorted_by(|(a, _), (b, _)| labels(a) < labels(b)));
+    assert!(kinds(&["__name__", "le"], 7).is_none(), "one kind more");
+    let one = kinds(&[], 1).expect("all are alike");
+    assert_eq!(one.labels, [Labels::empty()]);
+    assert_eq!(one.rows.len(), rows.len());
 }
 
 #[test]

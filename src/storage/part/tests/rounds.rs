@@ -10,7 +10,7 @@ use super::written;
 use crate::chunk::Effort;
 use crate::model::time::DAY_MS;
 use crate::model::{Labels, Matcher, TenantId, TimeRange, is_stale_nan};
-use crate::querier::{FloatsWanted, HistogramPoint, QueryGuard};
+use crate::querier::{FloatsWanted, HistogramPoint, LabelsWanted, QueryGuard};
 
 /// Writes random series and holds everything that is read against them.
 pub fn fuzz_round(seed: u64) {
@@ -27,6 +27,7 @@ pub fn fuzz_round(seed: u64) {
     assert_eq!(**reader.summary(), summary, "seed {seed}");
     check_summary(&summary, &all);
     check_labels(&reader, &all);
+    check_kinds(&reader, &all, &mut random);
     for _ in 0..4 {
         let range = range(&mut random, &all);
         let rows: Vec<u32> = (0..all.len() as u32).filter(|_| !random.one_in(3)).collect();
@@ -67,6 +68,40 @@ fn check_labels(reader: &PartReader<MemoryContainer>, all: &[PartSeries]) {
     }
     assert_eq!(reader.tenant_of(all.len() as u32), None);
     assert!(reader.labels(&[all.len() as u32], &QueryGuard::unlimited()).is_err());
+}
+
+/// Rows of a kind have what is wanted of their labels in common, and come in their order where that is
+/// asked for.
+fn check_kinds(reader: &PartReader<MemoryContainer>, all: &[PartSeries], random: &mut Random) {
+    let guard = QueryGuard::unlimited();
+    let mut names: Vec<String> = Vec::new();
+    for name in NAMES {
+        if random.one_in(2) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    let wanted = if random.one_in(2) { LabelsWanted::By(names) } else { LabelsWanted::Without(names) };
+    for tenant in &reader.summary().tenants {
+        let rows: Vec<u32> = (tenant.first_row..tenant.end_row).filter(|_| !random.one_in(3)).collect();
+        let kinds =
+            |in_order: bool| reader.kinds(&rows, &wanted, in_order, usize::MAX, &guard).expect("own bytes");
+        let as_they_are = kinds(false).expect("as many kinds as there are");
+        let in_order = kinds(true);
+
+        assert!(as_they_are.rows.iter().map(|(row, _)| row).eq(&rows));
+        for kinds in in_order.iter().chain([&as_they_are]) {
+            assert_eq!(kinds.rows.len(), rows.len());
+            for (row, kind) in &kinds.rows {
+                assert_eq!(kinds.labels[*kind as usize], wanted.of(&all[*row as usize].labels));
+            }
+            assert_eq!(kinds.labels.iter().collect::<BTreeSet<_>>().len(), kinds.labels.len());
+        }
+        if let Some(in_order) = in_order {
+            let labels = |row: u32| &all[row as usize].labels;
+            assert!(in_order.rows.is_sorted_by(|(a, _), (b, _)| labels(*a) < labels(*b)));
+        }
+    }
 }
 
 fn check_samples(reader: &PartReader<MemoryContainer>, all: &[PartSeries], rows: &[u32], range: TimeRange) {
@@ -241,6 +276,8 @@ fn ask_everything(container: MemoryContainer, random: &mut Random, all: &[PartSe
     let guard = QueryGuard::new(None, crate::memory::MemoryBudget::new("query", 256 << 20));
     let rows: Vec<u32> = (0..reader.summary().rows.min(1_000)).collect();
     let _ = reader.labels(&rows, &guard);
+    let wanted = LabelsWanted::Without(vec!["job".to_owned()]);
+    let _ = reader.kinds(&rows, &wanted, true, 1_000, &guard);
     let _ = reader.read(&rows, TimeRange::ALL, &guard, &mut |_, _| Ok(()));
     let _ = reader.exemplars(&rows, TimeRange::ALL, &guard);
     for _ in 0..5 {
