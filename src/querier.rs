@@ -72,9 +72,9 @@ impl LabelsWanted {
         }
     }
 
-    /// Whether the order of full labels is seen by all that is wanted, or nothing that is wanted can come
-    /// in another order.
-    pub fn are_alike(&self) -> bool {
+    /// Whether the order in which series come tells nothing that labels do not: of all labels, whoever
+    /// groups sees how groups are ordered; of none there is one group.
+    pub fn leave_order_free(&self) -> bool {
         match self {
             Self::All => true,
             Self::By(kept) => kept.is_empty(),

@@ -41,7 +41,7 @@ pub(super) enum Rows {
 }
 
 impl Rows {
-    fn push(&mut self, row: PartRow) {
+    pub fn push(&mut self, row: PartRow) {
         match self {
             Self::None => *self = Self::One(row),
             Self::One(first) => *self = Self::Many(vec![*first, row]),

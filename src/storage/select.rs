@@ -7,6 +7,7 @@
 //! [`super::found`]'s, those that are one row each are [`super::single_rows`]'s; what there is, without
 //! samples, tells [`super::look_up`].
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::erase::erase;
 use super::found::{Found, FoundSet, Order};
 use super::head::SeriesRef;
 use super::join::SampleColumns;
+use super::label_numbers::{LabelNumbers, NumberedSeries};
 use super::look_up::LookUp;
 use super::part::{HeldColumns, RowSamples};
 use super::readable::Readable;
@@ -51,15 +53,26 @@ pub struct TenantQuerier {
 /// Memory of a series of the head beside its labels, until all places were looked at.
 const HEAD_SERIES_BYTES: u64 = (size_of::<SeriesRef>() + size_of::<Labels>()) as u64 + 16;
 
-/// Series of the head with their labels.
+/// Series of the head.
 struct InHead {
     /// Taken while nothing was forgotten.
     view: Arc<View>,
     series: Vec<SeriesRef>,
-    labels: Vec<Labels>,
+    labels: HeadLabels,
     /// What they take, which is reserved.
     bytes: u64,
 }
+
+/// Labels of series of the head: as numbers, where nobody looks at all of them.
+enum HeadLabels {
+    All(Vec<Labels>),
+    Numbers(LabelNumbers),
+}
+
+/// A part, by its place in the view, and rows of it.
+type PartRows = (usize, Vec<u32>);
+/// A stretch of such rows, and the place of its part among those that have some.
+type Stretch = (usize, Range<usize>);
 
 /// Series and the view they were found in.
 type FoundInView = (Arc<View>, Vec<Found>);
@@ -81,52 +94,47 @@ impl TenantQuerier {
     ) -> Result<FoundInView, QueryError> {
         guard.check()?;
         let before = guard.reserved_bytes();
-        let InHead { view, series: head_series, labels: head_labels, bytes: head_bytes } =
-            self.find_in_head(matchers, range, guard)?;
         let rules_cut = self.store.retention().has_rules_after(range.start_ms);
-        let side_by_side = self.store.side_by_side();
-        let mut in_parts: Vec<(usize, Vec<u32>)> = Vec::new();
-        let rows_of_part = |(_, part): &(usize, &Part)| {
-            guard.check()?;
-            Ok::<_, QueryError>(part.reader()?.select(&self.tenant, matchers, range, guard)?)
-        };
-        side_by_side.each(&view.parts_in(range), rows_of_part, |done| {
-            for ((part_at, _), rows) in done {
-                self.bound_texts(&view, *part_at);
-                if !rows.is_empty() {
-                    in_parts.push((*part_at, rows));
-                }
-            }
-            Ok(())
-        })?;
-        if let ([(part_at, rows)], true) = (&*in_parts, head_series.is_empty() && !rules_cut) {
-            let found = self.find_kinds(&view, (*part_at, rows.as_slice()), wanted, order, guard)?;
-            self.bound_texts(&view, *part_at);
-            if let Some((found, bytes)) = found {
+        // Rules and deletions look at all labels.
+        let reduces = *wanted != LabelsWanted::All && !rules_cut;
+        let InHead { view, series, labels, bytes: head_bytes } =
+            self.find_in_head(matchers, range, reduces, guard)?;
+        let in_parts = self.find_rows(&view, matchers, range, guard)?;
+        let rows_bytes: u64 = in_parts.iter().map(|(_, rows)| size_of_val(&**rows) as u64).sum();
+        let held_bytes = before + head_bytes + rows_bytes;
+        guard.reserve_exactly(held_bytes)?;
+        let head_labels = match labels {
+            HeadLabels::All(labels) => labels,
+            HeadLabels::Numbers(numbers) => {
+                let of_one_part = match (&*in_parts, &*series) {
+                    ([(part_at, rows)], []) => {
+                        self.find_kinds(&view, (*part_at, rows.as_slice()), wanted, order, guard)?
+                    }
+                    _ => None,
+                };
+                let (found, bytes) = match of_one_part {
+                    Some(found) => found,
+                    None => {
+                        guard.reserve_exactly(held_bytes)?;
+                        let all =
+                            self.number_series(&view, &in_parts, (series.as_slice(), numbers), guard)?;
+                        all.into_found(wanted, order, guard)?
+                    }
+                };
                 guard.reserve_exactly(before + bytes)?;
                 return Ok((view, found));
             }
-        }
-        let rows_bytes: u64 = in_parts.iter().map(|(_, rows)| size_of_val(&**rows) as u64).sum();
-        guard.reserve_exactly(before + head_bytes + rows_bytes)?;
-        let rows_total: usize = in_parts.iter().map(|(_, rows)| rows.len()).sum();
-        let rows_max = rows_total.div_ceil(side_by_side.sharers()).max(LABELLED_ROWS);
-        let of_part = |(at, (_, rows)): (usize, &(usize, Vec<u32>))| -> Vec<(usize, Range<usize>)> {
-            let starts = (0..rows.len()).step_by(rows_max);
-            starts.map(|start| (at, start..rows.len().min(start + rows_max))).collect()
-        };
-        let stretches: Vec<(usize, Range<usize>)> = in_parts.iter().enumerate().flat_map(of_part).collect();
-        let is_heavy = rows_total >= stretches.len() * LABELLED_ROWS / 2;
-        let weight = if is_heavy { Weight::Heavy } else { Weight::Light };
-        let labels_of = |(at, stretch): &(usize, Range<usize>)| {
-            guard.check()?;
-            let (part_at, rows) = &in_parts[*at];
-            Ok::<_, QueryError>(view.parts[*part_at].reader()?.labels(&rows[stretch.clone()], guard)?)
         };
         let mut all = FoundSet::default();
         // Of the part at hand, as far as its rows have their labels.
         let mut labelled: Vec<Labels> = Vec::new();
-        side_by_side.each_of(weight, &stretches, labels_of, |done| {
+        let (stretches, weight) = self.label_stretches(&in_parts);
+        let labels_of = |(at, stretch): &Stretch| {
+            guard.check()?;
+            let (part_at, rows) = &in_parts[*at];
+            Ok::<_, QueryError>(view.parts[*part_at].reader()?.labels(&rows[stretch.clone()], guard)?)
+        };
+        self.store.side_by_side().each_of(weight, &stretches, labels_of, |done| {
             for ((at, _), labels) in done {
                 let (part_at, rows) = &in_parts[*at];
                 labelled.extend(labels);
@@ -137,13 +145,12 @@ impl TenantQuerier {
             }
             // Most series are in every part: what is held of them is held once.
             let is_between_parts = labelled.is_empty();
-            let held_bytes = before + head_bytes + rows_bytes + all.bytes();
-            if is_between_parts { guard.reserve_exactly(held_bytes) } else { Ok(()) }
+            if is_between_parts { guard.reserve_exactly(held_bytes + all.bytes()) } else { Ok(()) }
         })?;
         drop(in_parts);
         // Most of them are in parts, too, whose order costs less.
-        all.add_head(&head_series, head_labels, guard)?;
-        drop(head_series);
+        all.add_head(&series, head_labels, guard)?;
+        drop(series);
         guard.reserve_exactly(before + all.bytes())?;
         let mut found = all.in_order(order, guard)?;
         if rules_cut {
@@ -156,17 +163,89 @@ impl TenantQuerier {
         Ok((view, found))
     }
 
+    /// Rows of the parts that have some.
+    fn find_rows(
+        &self,
+        view: &View,
+        matchers: &[Matcher],
+        range: TimeRange,
+        guard: &QueryGuard,
+    ) -> Result<Vec<PartRows>, QueryError> {
+        let mut in_parts: Vec<PartRows> = Vec::new();
+        let rows_of_part = |(_, part): &(usize, &Part)| {
+            guard.check()?;
+            Ok::<_, QueryError>(part.reader()?.select(&self.tenant, matchers, range, guard)?)
+        };
+        self.store.side_by_side().each(&view.parts_in(range), rows_of_part, |done| {
+            for ((part_at, _), rows) in done {
+                self.bound_texts(view, *part_at);
+                if !rows.is_empty() {
+                    in_parts.push((*part_at, rows));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(in_parts)
+    }
+
+    /// The rows of parts in stretches, each of one part, and how much work their labels are.
+    fn label_stretches(&self, in_parts: &[PartRows]) -> (Vec<Stretch>, Weight) {
+        let rows_total: usize = in_parts.iter().map(|(_, rows)| rows.len()).sum();
+        let rows_max = rows_total.div_ceil(self.store.side_by_side().sharers()).max(LABELLED_ROWS);
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for (at, (_, rows)) in in_parts.iter().enumerate() {
+            let starts = (0..rows.len()).step_by(rows_max);
+            stretches.extend(starts.map(|start| (at, start..rows.len().min(start + rows_max))));
+        }
+        let is_heavy = rows_total >= stretches.len() * LABELLED_ROWS / 2;
+        (stretches, if is_heavy { Weight::Heavy } else { Weight::Light })
+    }
+
+    /// Series of the head and of parts, each once, told apart by numbers of their labels.
+    fn number_series(
+        &self,
+        view: &View,
+        in_parts: &[PartRows],
+        (head, head_numbers): (&[SeriesRef], LabelNumbers),
+        guard: &QueryGuard,
+    ) -> Result<NumberedSeries, QueryError> {
+        let mut all = NumberedSeries::default();
+        let (stretches, weight) = self.label_stretches(in_parts);
+        let numbers_of = |(at, stretch): &Stretch| {
+            guard.check()?;
+            let (part_at, rows) = &in_parts[*at];
+            Ok::<_, QueryError>(view.parts[*part_at].reader()?.label_numbers(&rows[stretch.clone()], guard)?)
+        };
+        self.store.side_by_side().each_of(weight, &stretches, numbers_of, |done| {
+            for ((at, stretch), numbers) in done {
+                let (part_at, rows) = &in_parts[*at];
+                if stretch.start == 0 {
+                    all.begin_place();
+                }
+                all.add_rows(*part_at as u32, &rows[stretch.clone()], &numbers, guard)?;
+                guard.release(numbers.bytes());
+                self.bound_texts(view, *part_at);
+            }
+            Ok(())
+        })?;
+        all.begin_place();
+        all.add_head(head, &head_numbers, guard)?;
+        Ok(all)
+    }
+
     /// The series of the head, and the view beside which they were found. Waits for memory only while
-    /// nobody waits for what it keeps from being forgotten.
+    /// nobody waits for what it keeps from being forgotten. Where `reduces`, nobody looks at all labels but
+    /// deletions.
     fn find_in_head(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        reduces: bool,
         guard: &QueryGuard,
     ) -> Result<InHead, QueryError> {
         let mut reserved_bytes = 0;
         loop {
-            match self.try_find_in_head(matchers, range, &mut reserved_bytes, guard)? {
+            match self.try_find_in_head(matchers, range, reduces, &mut reserved_bytes, guard)? {
                 Ok(found) => return Ok(found),
                 Err(missing_bytes) => {
                     guard.reserve(missing_bytes)?;
@@ -182,6 +261,7 @@ impl TenantQuerier {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        reduces: bool,
         reserved_bytes: &mut u64,
         guard: &QueryGuard,
     ) -> Result<Result<InHead, u64>, QueryError> {
@@ -189,25 +269,41 @@ impl TenantQuerier {
         let head = registry.select(&self.tenant, matchers);
         // Loaded while nothing is forgotten: see `RegistryView`.
         let view = self.store.view();
-        let mut found = InHead { view, series: Vec::new(), labels: Vec::new(), bytes: 0 };
+        let may_hide = |h: &Arc<Hidden>| *h.tenant() == self.tenant && h.range().overlaps(&range);
+        let mut all: Vec<SeriesRef> = Vec::new();
+        let mut labels = match reduces && !view.hidden.iter().any(may_hide) {
+            true => HeadLabels::Numbers(LabelNumbers::default()),
+            false => HeadLabels::All(Vec::new()),
+        };
+        let mut known: HashMap<u32, u32> = HashMap::new();
+        let mut sets_bytes = 0;
         for batch in head.chunks(BATCH_SERIES) {
             guard.check()?;
             let is_there = |series: &&SeriesRef| {
-                found.view.epochs.iter().any(|epoch| epoch.epoch.has_samples(**series, range))
+                view.epochs.iter().any(|epoch| epoch.epoch.has_samples(**series, range))
             };
             let series: Vec<SeriesRef> = batch.iter().filter(is_there).copied().collect();
-            let labels = registry.labels_of(&series);
-            let bytes = |labels: &Labels| labels.as_bytes().len() as u64 + HEAD_SERIES_BYTES;
-            found.bytes += labels.iter().map(bytes).sum::<u64>();
-            let missing_bytes = found.bytes.saturating_sub(*reserved_bytes);
+            all.extend_from_slice(&series);
+            match &mut labels {
+                HeadLabels::All(labels) => {
+                    let more = registry.labels_of(&series);
+                    sets_bytes += more.iter().map(|labels| labels.as_bytes().len() as u64).sum::<u64>();
+                    labels.extend(more);
+                }
+                HeadLabels::Numbers(numbers) => {
+                    registry.label_numbers_of(&series, &mut known, numbers);
+                    sets_bytes = numbers.bytes();
+                }
+            }
+            let bytes = sets_bytes + HEAD_SERIES_BYTES * all.len() as u64;
+            let missing_bytes = bytes.saturating_sub(*reserved_bytes);
             if !guard.reserve_at_once(missing_bytes) {
                 return Ok(Err(missing_bytes));
             }
             *reserved_bytes += missing_bytes;
-            found.series.extend(series);
-            found.labels.extend(labels);
         }
-        Ok(Ok(found))
+        let bytes = sets_bytes + HEAD_SERIES_BYTES * all.len() as u64;
+        Ok(Ok(InHead { view, series: all, labels, bytes }))
     }
 
     /// Reads one batch of series; what they take is what stays reserved, and what is held of columns.
@@ -323,7 +419,8 @@ impl Querier for TenantQuerier {
         let range = self.within_retention(request.range);
         let floats = request.hints.floats;
         let labels = &request.hints.labels;
-        let order = if request.hints.any_order && labels.are_alike() { Order::Any } else { Order::OfLabels };
+        let order =
+            if request.hints.any_order && labels.leave_order_free() { Order::Any } else { Order::OfLabels };
         let (view, found) = self.find(&request.matchers, range, labels, order, guard)?;
         let held = HeldColumns::new(guard);
         let mut ready: std::vec::IntoIter<Series> = Vec::new().into_iter();

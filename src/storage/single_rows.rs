@@ -5,8 +5,6 @@
 //! only what is wanted of them is made. Reads rows for [`super::select`], which joins what is in several
 //! places.
 
-use std::sync::Arc;
-
 use super::found::{Found, Order, Rows};
 use super::part::{HeldColumns, RowSamples};
 use super::select::{TenantQuerier, series_of};
@@ -18,8 +16,8 @@ use crate::querier::{FloatsWanted, LabelsWanted, QueryError, QueryGuard, Series}
 /// Rows of a part that are worth a thread.
 const SHARED_ROWS: usize = 256;
 
-/// Rows that a kind must have on average, where there are more than a few kinds: for fewer, their full
-/// labels take as little.
+/// Rows that a kind must have on average, where there are more than a few kinds: what a kind takes would be
+/// more than what it saves.
 const ROWS_OF_KIND_MIN: usize = 4;
 const FEW_KINDS: usize = 8;
 
@@ -62,8 +60,8 @@ impl Reading<'_, '_> {
 
 impl TenantQuerier {
     /// The series that are these rows of a part, with no more of their labels than is wanted, and what they
-    /// take. `None` where somebody has to look at all labels, or is as fast with them. For a range that no
-    /// rule of retention cuts.
+    /// take. `None` where that would be no faster than to number the labels. Nobody else looks at labels: no
+    /// rule of retention, and no deletion.
     pub(super) fn find_kinds(
         &self,
         view: &View,
@@ -72,16 +70,11 @@ impl TenantQuerier {
         order: Order,
         guard: &QueryGuard,
     ) -> Result<Option<(Vec<Found>, u64)>, QueryError> {
-        let part = &view.parts[part_at];
-        let may_hide = |hidden: &Arc<Hidden>| *hidden.tenant() == self.tenant && part.may_hold(hidden);
-        if *wanted == LabelsWanted::All || view.hidden.iter().any(may_hide) {
-            return Ok(None);
-        }
         let kinds_max = (rows.len() / ROWS_OF_KIND_MIN).max(FEW_KINDS);
         let in_order = order == Order::OfLabels;
-        let Some(kinds) = part.reader()?.kinds(rows, wanted, in_order, kinds_max, guard)? else {
-            return Ok(None);
-        };
+        let reader = view.parts[part_at].reader()?;
+        let Some(kinds) = reader.kinds(rows, wanted, in_order, kinds_max, guard)? else { return Ok(None) };
+        self.bound_texts(view, part_at);
         let found_bytes = size_of::<Found>() as u64 * rows.len() as u64;
         guard.reserve(found_bytes)?;
         let of_row = |(row, kind): &(u32, u32)| Found {

@@ -27,6 +27,7 @@
 mod numbered;
 mod restore;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
@@ -41,6 +42,7 @@ use super::slab::Slab;
 use super::tags::TagTable;
 use crate::model::series_batch::{BatchSeries, LabelLimits, LabelRef, LabelsSize, RefusalReason, Refusals};
 use crate::model::{Labels, LabelsBuffer, Matcher, SeriesBatch, TenantId};
+use crate::storage::label_numbers::LabelNumbers;
 
 use numbered::Placed;
 pub use numbered::{NumberedSeries, Place};
@@ -359,6 +361,28 @@ impl RegistryView<'_> {
             packed.labels()
         };
         series.iter().map(labels).collect()
+    }
+
+    /// As [`Self::labels_of`], as numbers; `known` has those of the pairs of series that came before.
+    pub fn label_numbers_of(
+        &self,
+        series: &[SeriesRef],
+        known: &mut HashMap<PairNumber, u32>,
+        sets: &mut LabelNumbers,
+    ) {
+        let inner = self.registry.inner.read();
+        let mut own: Vec<u32> = Vec::new();
+        for series in series {
+            own.clear();
+            for pair in inner.entries[series.id].pairs.iter() {
+                let number = known.entry(*pair).or_insert_with(|| {
+                    let (name, value) = inner.index.label(*pair);
+                    sets.add_label(name, value)
+                });
+                own.push(*number);
+            }
+            sets.add_set(&own);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! every metric goes through the strings of all targets again, which may be more than the dictionary
 //! keeps.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::container::SectionSource;
@@ -15,6 +16,7 @@ use super::room::{RESERVED_BYTES, Room};
 use super::rows::{Row, each_row};
 use crate::model::{Labels, LabelsRow};
 use crate::querier::QueryGuard;
+use crate::storage::label_numbers::LabelNumbers;
 
 /// Memory that a label set takes beside its bytes.
 pub(super) const SET_BYTES: u64 = 32;
@@ -49,6 +51,55 @@ impl<S: SectionSource> PartReader<S> {
             })?;
         }
         Ok(labels)
+    }
+}
+
+impl<S: SectionSource> PartReader<S> {
+    /// As [`Self::labels`], as numbers, of which each label has one.
+    pub fn label_numbers(&self, rows: &[u32], guard: &QueryGuard) -> Result<LabelNumbers, PartError> {
+        self.check_rows(rows)?;
+        let mut sets = LabelNumbers::default();
+        let mut known: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut own: Vec<u32> = Vec::new();
+        let mut reserved_bytes = 0;
+        for batch in rows.chunks(CHECK_ROWS) {
+            guard.check()?;
+            let (rows_total, symbols) = (self.summary.rows, self.summary.symbols);
+            each_row(&self.source, batch, rows_total, symbols, &mut |row| {
+                if row.is_other {
+                    own.clear();
+                    for pair in &row.pairs {
+                        own.push(self.label_number(*pair, &mut known, &mut sets)?);
+                    }
+                } else {
+                    let mut others = row.other_values;
+                    while others != 0 {
+                        let at = others.trailing_zeros() as usize;
+                        own[at] = self.label_number(row.pairs[at], &mut known, &mut sets)?;
+                        others &= others - 1;
+                    }
+                }
+                sets.add_set(&own);
+                Ok(())
+            })?;
+            guard.reserve(sets.bytes() - reserved_bytes)?;
+            reserved_bytes = sets.bytes();
+        }
+        Ok(sets)
+    }
+
+    fn label_number(
+        &self,
+        pair: (u32, u32),
+        known: &mut HashMap<(u32, u32), u32>,
+        sets: &mut LabelNumbers,
+    ) -> Result<u32, PartError> {
+        if let Some(number) = known.get(&pair) {
+            return Ok(*number);
+        }
+        let number = sets.add_label(&self.symbol(pair.0)?, &self.symbol(pair.1)?);
+        known.insert(pair, number);
+        Ok(number)
     }
 }
 
