@@ -163,7 +163,7 @@
 //! cannot read, or may not see, our own grammar reads), finds the absolute time range of each selector, fetches all selectors
 //! through the `Querier`, and evaluates synchronously over columns of steps, series by series, reading on meanwhile.
 //! `storage` answers a selector from one read view: active series by the registry's index, parts by
-//! theirs, all pieces of a series through the one join. A query runs on a thread of its own, which
+//! theirs, all pieces of a series through the one join; labels that nobody looks at are told by numbers. A query runs on a thread of its own, which
 //! others help where they are free, with a deadline, a memory budget and a way to be cancelled; a
 //! wrong or too large question is an error, never a partial answer.
 //!

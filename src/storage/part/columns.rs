@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use super::series::SUB_CHUNK_SAMPLES_MAX;
 use crate::chunk::timestamps::{put_timestamps, take_timestamps};
 use crate::encoding::cursor::{Cursor, Malformed};
 use crate::encoding::varint::put_u64;
+use crate::model::TimeRange;
 use crate::querier::QueryGuard;
 
 /// Where a sub-chunk's timestamps are.
@@ -211,17 +213,33 @@ impl Hasher for ColumnHasher {
     }
 }
 
+/// A decoded column.
+#[derive(Clone)]
+pub struct Column {
+    pub times: Arc<[i64]>,
+    /// The slots that are in the range of the question: most rows ask for the same.
+    pub within: Range<usize>,
+}
+
+/// The slots whose times, which ascend, are in the range.
+pub fn slots_in(timestamps_ms: &[i64], range: TimeRange) -> Range<usize> {
+    let start = timestamps_ms.partition_point(|t| *t < range.start_ms);
+    let end = timestamps_ms.partition_point(|t| *t <= range.end_ms);
+    start..end.max(start)
+}
+
 /// Columns of one part, decoded, from one call to the next of a question.
 pub struct ColumnCache<'g> {
     guard: &'g QueryGuard,
-    decoded: HashMap<u32, Arc<[i64]>, BuildHasherDefault<ColumnHasher>>,
+    range: TimeRange,
+    decoded: HashMap<u32, Column, BuildHasherDefault<ColumnHasher>>,
     /// Reserved for them.
     bytes: u64,
 }
 
 impl<'g> ColumnCache<'g> {
     pub fn new(guard: &'g QueryGuard) -> Self {
-        Self { guard, decoded: HashMap::default(), bytes: 0 }
+        Self { guard, range: TimeRange::ALL, decoded: HashMap::default(), bytes: 0 }
     }
 
     /// With whom whatever is read with its help is reserved.
@@ -229,13 +247,22 @@ impl<'g> ColumnCache<'g> {
         self.guard
     }
 
-    fn add(&mut self, number: u32, column: Vec<i64>) -> Result<Arc<[i64]>, PartError> {
+    fn add(&mut self, number: u32, column: Vec<i64>) -> Result<Column, PartError> {
         let bytes = column.len() as u64 * 8 + 64;
         self.guard.reserve(bytes)?;
         self.bytes += bytes;
-        let column: Arc<[i64]> = column.into();
-        self.decoded.insert(number, Arc::clone(&column));
+        let within = slots_in(&column, self.range);
+        let column = Column { times: column.into(), within };
+        self.decoded.insert(number, column.clone());
         Ok(column)
+    }
+
+    /// A question has one range: whoever has another looks anew where it is.
+    fn look_at(&mut self, range: TimeRange) {
+        if self.range != range {
+            self.range = range;
+            self.decoded.values_mut().for_each(|column| column.within = slots_in(&column.times, range));
+        }
     }
 }
 
@@ -295,13 +322,14 @@ pub struct ColumnReader<'a, 'g> {
 }
 
 impl<'a, 'g> ColumnReader<'a, 'g> {
-    pub fn new(source: &'a dyn SectionSource, cache: &'a mut ColumnCache<'g>) -> Self {
+    pub fn new(source: &'a dyn SectionSource, range: TimeRange, cache: &'a mut ColumnCache<'g>) -> Self {
+        cache.look_at(range);
         Self { source, cache, read: HashMap::new(), reserved_bytes: 0, next_miss: 0, read_ahead: 1 }
     }
 
-    pub fn column(&mut self, number: u32) -> Result<Arc<[i64]>, PartError> {
+    pub fn column(&mut self, number: u32) -> Result<Column, PartError> {
         if let Some(column) = self.cache.decoded.get(&number) {
-            return Ok(Arc::clone(column));
+            return Ok(column.clone());
         }
         let value = match self.read.remove(&number) {
             Some(value) => value,

@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::columns::{ColumnCache, ColumnReader, Times, check_ascending};
+use super::columns::{Column, ColumnCache, ColumnReader, Times, check_ascending, slots_in};
 use super::container::{Section, SectionSource};
 use super::error::PartError;
 use super::families::FamilyReader;
@@ -57,7 +57,7 @@ impl From<QueryError> for RecordError {
 /// Timestamps of a sub-chunk.
 enum DecodedTimes {
     Inline(Vec<i64>),
-    Column(Arc<[i64]>, usize),
+    Column(Column, usize),
 }
 
 /// Decodes sub-chunks of one call; buffers are used again.
@@ -87,7 +87,7 @@ impl<'a, 'g: 'a> Decoder<'a, 'g> {
             range,
             wanted,
             room: Room::new(guard, at_once_bytes),
-            columns: ColumnReader::new(source, columns),
+            columns: ColumnReader::new(source, range, columns),
             families: FamilyReader::new(source, range, guard),
             inline: Vec::new(),
             starts: Vec::new(),
@@ -108,7 +108,7 @@ impl<'a, 'g: 'a> Decoder<'a, 'g> {
             self.families.enter(row, below)?;
         }
         let below = family.map(|below| (row, below));
-        self.record(value, |decoder, times, chunk| decoder.floats(times, chunk, below, samples))
+        self.record(value, |decoder, times, slots, chunk| decoder.floats(times, slots, chunk, below, samples))
     }
 
     /// Decodes a record of histograms.
@@ -120,14 +120,15 @@ impl<'a, 'g: 'a> Decoder<'a, 'g> {
         if take_family(value)?.is_some() {
             return Err(Malformed("histograms in a family of buckets").into());
         }
-        self.record(value, |decoder, times, chunk| decoder.histograms(times, chunk, samples))
+        self.record(value, |decoder, times, slots, chunk| decoder.histograms(times, slots, chunk, samples))
     }
 
-    /// Gives the sub-chunks of a record that touch the range, with their timestamps.
+    /// Gives the sub-chunks of a record that touch the range, with their timestamps and the slots that are
+    /// in it.
     fn record(
         &mut self,
         value: &[u8],
-        mut each: impl FnMut(&mut Self, &[i64], &SubChunk<'_>) -> Result<(), RecordError>,
+        mut each: impl FnMut(&mut Self, &[i64], Range<usize>, &SubChunk<'_>) -> Result<(), RecordError>,
     ) -> Result<(), RecordError> {
         take_record(value, |chunk| {
             let bounds = chunk.bounds.map(|(first_ms, last_ms)| TimeRange::new(first_ms, last_ms));
@@ -135,15 +136,22 @@ impl<'a, 'g: 'a> Decoder<'a, 'g> {
                 return Ok(());
             }
             let times = self.times(&chunk)?;
-            let timestamps_ms = match &times {
-                DecodedTimes::Inline(timestamps_ms) => timestamps_ms,
-                DecodedTimes::Column(column, first_slot) => &column[*first_slot..*first_slot + chunk.samples],
+            let (timestamps_ms, slots) = match &times {
+                DecodedTimes::Inline(timestamps_ms) => {
+                    (timestamps_ms.as_slice(), slots_in(timestamps_ms, self.range))
+                }
+                DecodedTimes::Column(column, first_slot) => {
+                    let (start, end) = (*first_slot, *first_slot + chunk.samples);
+                    let slot = |of_column: usize| of_column.clamp(start, end) - start;
+                    (&column.times[start..end], slot(column.within.start)..slot(column.within.end))
+                }
             };
             let ends = TimeRange::new(timestamps_ms[0], timestamps_ms[timestamps_ms.len() - 1]);
             if bounds.is_some_and(|bounds| bounds != ends) {
                 return Err(Malformed("a sub-chunk has other times than its record says").into());
             }
-            let decoded = if ends.overlaps(&self.range) { each(self, timestamps_ms, &chunk) } else { Ok(()) };
+            let decoded =
+                if ends.overlaps(&self.range) { each(self, timestamps_ms, slots, &chunk) } else { Ok(()) };
             if let DecodedTimes::Inline(buffer) = times {
                 self.inline = buffer;
             }
@@ -163,7 +171,7 @@ impl<'a, 'g: 'a> Decoder<'a, 'g> {
             Times::Column { number, first_slot } => {
                 let column = self.columns.column(number)?;
                 let first_slot = first_slot as usize;
-                if column.len().checked_sub(first_slot).is_none_or(|rest| rest < chunk.samples) {
+                if column.times.len().checked_sub(first_slot).is_none_or(|rest| rest < chunk.samples) {
                     return Err(Malformed("a row is longer than the column of its timestamps").into());
                 }
                 Ok(DecodedTimes::Column(column, first_slot))
@@ -171,22 +179,15 @@ impl<'a, 'g: 'a> Decoder<'a, 'g> {
         }
     }
 
-    /// The slots whose times are in the range.
-    fn clip(&self, timestamps_ms: &[i64]) -> Range<usize> {
-        let start = timestamps_ms.partition_point(|t| *t < self.range.start_ms);
-        let end = timestamps_ms.partition_point(|t| *t <= self.range.end_ms);
-        start..end.max(start)
-    }
-
-    /// `below`: the row, and how many of its family are below it.
+    /// `slots` are those of the range; `below`: the row, and how many of its family are below it.
     fn floats(
         &mut self,
         timestamps_ms: &[i64],
+        mut slots: Range<usize>,
         chunk: &SubChunk<'_>,
         below: Option<(u32, u8)>,
         samples: &mut RowSamples,
     ) -> Result<(), RecordError> {
-        let mut slots = self.clip(timestamps_ms);
         check_follows(&samples.timestamps_ms, timestamps_ms[slots.clone()].first())?;
         if slots.is_empty() {
             return Ok(());
@@ -224,10 +225,10 @@ impl<'a, 'g: 'a> Decoder<'a, 'g> {
     fn histograms(
         &mut self,
         timestamps_ms: &[i64],
+        slots: Range<usize>,
         chunk: &SubChunk<'_>,
         samples: &mut RowSamples,
     ) -> Result<(), RecordError> {
-        let slots = self.clip(timestamps_ms);
         let last = samples.histograms.last().map(|point| point.timestamp_ms);
         check_follows(last.as_slice(), timestamps_ms[slots.clone()].first())?;
         let starts = self.starts(chunk)?;
