@@ -5,9 +5,10 @@
 //! - the way down: [`flush`] epochs → parts · [`merge`] parts → larger parts · [`part`] the run
 //!   format · [`local`] RocksDB and the catalogue · [`commit`] its changes · [`window`] [`cut`] times
 //!   of parts · [`retention`] · [`disk_room`]
-//! - the way back: [`select`] one tenant's answer · [`found`] series, each once · [`label_numbers`] ·
-//!   [`single_rows`] · [`view`] what is live · [`join`] equal times · [`erase`] · [`side_by_side`] parts that are far away
-//!   or much work · [`changes`] for whoever keeps an answer
+//! - the way back: [`select`] one tenant's answer · [`found`] series, each once · [`label_numbers`] the same where
+//!   few labels are looked at · [`single_rows`] what needs no join · [`view`] what is live ·
+//!   [`join`] equal times · [`erase`] · [`side_by_side`] parts that are far away or much work · [`number_hash`] ·
+//!   [`changes`] for whoever keeps an answer
 //! - the start: [`directory`] whose folder is it · [`replay`] the log into the head
 //! - one of several on a bucket: [`block`] a part as one object · [`replica`] what is made of segments and blocks
 //! - copies: [`snapshot`] · [`durable`] what it takes until a file survives a power cut
@@ -37,6 +38,7 @@ mod local;
 mod log;
 mod look_up;
 mod merge;
+mod number_hash;
 mod options;
 mod part;
 mod readable;

@@ -7,7 +7,6 @@
 //! [`super::found`]'s, those that are one row each are [`super::single_rows`]'s; what there is, without
 //! samples, tells [`super::look_up`].
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use super::head::SeriesRef;
 use super::join::SampleColumns;
 use super::label_numbers::{LabelNumbers, NumberedSeries};
 use super::look_up::LookUp;
+use super::number_hash::NumberMap;
 use super::part::{HeldColumns, RowSamples};
 use super::readable::Readable;
 use super::side_by_side::Weight;
@@ -275,7 +275,7 @@ impl TenantQuerier {
             true => HeadLabels::Numbers(LabelNumbers::default()),
             false => HeadLabels::All(Vec::new()),
         };
-        let mut known: HashMap<u32, u32> = HashMap::new();
+        let mut known: NumberMap<u32, u32> = NumberMap::default();
         let mut sets_bytes = 0;
         for batch in head.chunks(BATCH_SERIES) {
             guard.check()?;

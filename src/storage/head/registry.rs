@@ -27,7 +27,6 @@
 mod numbered;
 mod restore;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
@@ -43,6 +42,7 @@ use super::tags::TagTable;
 use crate::model::series_batch::{BatchSeries, LabelLimits, LabelRef, LabelsSize, RefusalReason, Refusals};
 use crate::model::{Labels, LabelsBuffer, Matcher, SeriesBatch, TenantId};
 use crate::storage::label_numbers::LabelNumbers;
+use crate::storage::number_hash::NumberMap;
 
 use numbered::Placed;
 pub use numbered::{NumberedSeries, Place};
@@ -367,7 +367,7 @@ impl RegistryView<'_> {
     pub fn label_numbers_of(
         &self,
         series: &[SeriesRef],
-        known: &mut HashMap<PairNumber, u32>,
+        known: &mut NumberMap<PairNumber, u32>,
         sets: &mut LabelNumbers,
     ) {
         let inner = self.registry.inner.read();

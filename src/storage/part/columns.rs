@@ -6,7 +6,6 @@
 //! beyond it timestamps are inline. Whoever reads decodes a column once for a whole question.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,6 +22,7 @@ use crate::encoding::cursor::{Cursor, Malformed};
 use crate::encoding::varint::put_u64;
 use crate::model::TimeRange;
 use crate::querier::QueryGuard;
+use crate::storage::number_hash::NumberMap;
 
 /// Where a sub-chunk's timestamps are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,25 +194,6 @@ pub fn check_ascending(timestamps_ms: &[i64]) -> Result<(), Malformed> {
 /// Most columns that are read ahead of the one asked for.
 const READ_AHEAD_MAX: u32 = 128;
 
-/// Hashes the numbers of columns, of which most rows ask for one. The part's writer gives them one after the
-/// other: no sender chooses them.
-#[derive(Default)]
-struct ColumnHasher(u64);
-
-impl Hasher for ColumnHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 /// A decoded column.
 #[derive(Clone)]
 pub struct Column {
@@ -232,14 +213,14 @@ pub fn slots_in(timestamps_ms: &[i64], range: TimeRange) -> Range<usize> {
 pub struct ColumnCache<'g> {
     guard: &'g QueryGuard,
     range: TimeRange,
-    decoded: HashMap<u32, Column, BuildHasherDefault<ColumnHasher>>,
+    decoded: NumberMap<u32, Column>,
     /// Reserved for them.
     bytes: u64,
 }
 
 impl<'g> ColumnCache<'g> {
     pub fn new(guard: &'g QueryGuard) -> Self {
-        Self { guard, range: TimeRange::ALL, decoded: HashMap::default(), bytes: 0 }
+        Self { guard, range: TimeRange::ALL, decoded: NumberMap::default(), bytes: 0 }
     }
 
     /// With whom whatever is read with its help is reserved.

@@ -5,7 +5,6 @@
 //! every metric goes through the strings of all targets again, which may be more than the dictionary
 //! keeps.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::container::SectionSource;
@@ -17,6 +16,7 @@ use super::rows::{Row, each_row};
 use crate::model::{Labels, LabelsRow};
 use crate::querier::QueryGuard;
 use crate::storage::label_numbers::LabelNumbers;
+use crate::storage::number_hash::NumberMap;
 
 /// Memory that a label set takes beside its bytes.
 pub(super) const SET_BYTES: u64 = 32;
@@ -59,7 +59,7 @@ impl<S: SectionSource> PartReader<S> {
     pub fn label_numbers(&self, rows: &[u32], guard: &QueryGuard) -> Result<LabelNumbers, PartError> {
         self.check_rows(rows)?;
         let mut sets = LabelNumbers::default();
-        let mut known: HashMap<(u32, u32), u32> = HashMap::new();
+        let mut known: NumberMap<(u32, u32), u32> = NumberMap::default();
         let mut own: Vec<u32> = Vec::new();
         let mut reserved_bytes = 0;
         for batch in rows.chunks(CHECK_ROWS) {
@@ -91,7 +91,7 @@ impl<S: SectionSource> PartReader<S> {
     fn label_number(
         &self,
         pair: (u32, u32),
-        known: &mut HashMap<(u32, u32), u32>,
+        known: &mut NumberMap<(u32, u32), u32>,
         sets: &mut LabelNumbers,
     ) -> Result<u32, PartError> {
         if let Some(number) = known.get(&pair) {
