@@ -17,10 +17,10 @@ use super::join::SampleColumns;
 use super::label_numbers::{LabelNumbers, NumberedSeries};
 use super::look_up::LookUp;
 use super::number_hash::NumberMap;
-use super::part::{HeldColumns, RowSamples};
+use super::part::{HeldColumns, RESERVED_BYTES, Room, RowSamples};
 use super::readable::Readable;
 use super::side_by_side::Weight;
-use super::single_rows::{Reading, Wanted};
+use super::single_rows::{Reading, SHARED_ROWS, Wanted};
 use super::view::{Hidden, Part, View};
 use crate::model::{
     Exemplar, FloatSample, Labels, LabelsMap, Matcher, Metadata, ResetHint, TenantId, TimeRange,
@@ -354,29 +354,16 @@ impl TenantQuerier {
             found.for_each(|(at, samples)| pieces[at].push(samples));
             Ok(())
         })?;
-        let mut columns = SampleColumns::default();
-        let hiding = |last_file| -> Vec<&Hidden> {
-            view.hidden.iter().map(|h| &**h).filter(|h| h.binds(last_file)).collect()
-        };
-        let hiding: Vec<Vec<&Hidden>> = view.epochs.iter().map(|epoch| hiding(epoch.last_file)).collect();
-        for (found, pieces) in batch.iter().zip(&mut pieces) {
-            let Some(series) = found.head else { continue };
-            for (epoch, hiding) in view.epochs.iter().zip(&hiding) {
-                columns.clear();
-                match reading.floats_below(hiding).latest_only {
-                    true => epoch.epoch.read_latest(series, range, &mut columns),
-                    false => epoch.epoch.read(series, range, &mut columns),
-                }
-                if columns.is_empty() {
-                    continue;
-                }
-                columns.join();
-                let mut samples = row_samples(&columns);
-                self.hide(hiding, &found.labels, &mut samples);
-                guard.reserve(piece_bytes(&samples))?;
-                pieces.push(samples);
-            }
-        }
+        let of_head = |(at, found): (usize, &Found)| Some((at, found.head?));
+        let in_head: Vec<(usize, SeriesRef)> = batch.iter().enumerate().filter_map(of_head).collect();
+        let at_once = in_head.len().div_ceil(self.store.side_by_side().sharers()).max(SHARED_ROWS);
+        let stretches: Vec<&[(usize, SeriesRef)]> = in_head.chunks(at_once).collect();
+        let of_stretch = |wanted: &&[(usize, SeriesRef)]| self.read_head(&reading, wanted);
+        self.store.side_by_side().each_of(Weight::Heavy, &stretches, of_stretch, |done| {
+            let found = done.into_iter().flat_map(|(_, found)| found);
+            found.for_each(|(at, samples)| pieces[at].push(samples));
+            Ok(())
+        })?;
         let mut answer = Vec::with_capacity(batch.len());
         for (found, pieces) in batch.iter().zip(pieces) {
             // Several pieces are copied into one.
@@ -387,6 +374,42 @@ impl TenantQuerier {
             answer.extend(series_of(found, joined, range));
         }
         Ok(answer)
+    }
+
+    /// Reads what some series of a batch have in the head, epoch by epoch, with their places there.
+    fn read_head(
+        &self,
+        reading: &Reading<'_, '_>,
+        wanted: &[(usize, SeriesRef)],
+    ) -> Result<Vec<(usize, RowSamples)>, QueryError> {
+        let Reading { view, batch, range, guard, .. } = *reading;
+        guard.check()?;
+        let hiding = |last_file| -> Vec<&Hidden> {
+            view.hidden.iter().map(|h| &**h).filter(|h| h.binds(last_file)).collect()
+        };
+        let hiding: Vec<Vec<&Hidden>> = view.epochs.iter().map(|epoch| hiding(epoch.last_file)).collect();
+        let at_once_bytes = if wanted.len() < SHARED_ROWS { 0 } else { RESERVED_BYTES };
+        let mut room = Room::new(guard, at_once_bytes);
+        let mut columns = SampleColumns::default();
+        let mut found: Vec<(usize, RowSamples)> = Vec::with_capacity(wanted.len());
+        for (at, series) in wanted {
+            for (epoch, hiding) in view.epochs.iter().zip(&hiding) {
+                columns.clear();
+                match reading.floats_below(hiding).latest_only {
+                    true => epoch.epoch.read_latest(*series, range, &mut columns),
+                    false => epoch.epoch.read(*series, range, &mut columns),
+                }
+                if columns.is_empty() {
+                    continue;
+                }
+                columns.join();
+                let mut samples = row_samples(&columns);
+                self.hide(hiding, &batch[*at].labels, &mut samples);
+                room.take(piece_bytes(&samples))?;
+                found.push((*at, samples));
+            }
+        }
+        Ok(found)
     }
 
     /// Takes away what deletions hide.

@@ -13,8 +13,8 @@ use super::view::{Hidden, View};
 use crate::model::TimeRange;
 use crate::querier::{FloatsWanted, LabelsWanted, QueryError, QueryGuard, Series};
 
-/// Rows of a part that are worth a thread.
-const SHARED_ROWS: usize = 256;
+/// Rows of a part, or series of the head, that are worth a thread.
+pub(super) const SHARED_ROWS: usize = 256;
 
 /// Rows that a kind must have on average, where there are more than a few kinds: what a kind takes would be
 /// more than what it saves.

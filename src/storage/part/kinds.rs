@@ -48,7 +48,8 @@ impl<S: SectionSource> PartReader<S> {
     ) -> Result<Option<RowKinds>, PartError> {
         self.check_rows(rows)?;
         guard.reserve(size_of_val(rows) as u64 * 2)?;
-        let mut room = Room::new(guard, RESERVED_BYTES);
+        let at_once_bytes = if rows.len() < CHECK_ROWS { 0 } else { RESERVED_BYTES };
+        let mut room = Room::new(guard, at_once_bytes);
         let mut kinds = Kinds::new(self.kept(wanted)?);
         let (le, _) = self.dictionary.lower_bound(&self.source, LE)?;
         let mut near = Near { le, ..Near::default() };

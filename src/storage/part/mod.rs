@@ -47,6 +47,7 @@ pub use columns::HeldColumns;
 pub use container::{MemoryContainer, Section, SectionSink, SectionSource};
 pub use error::PartError;
 pub use reader::PartReader;
+pub use room::{RESERVED_BYTES, Room};
 pub use series::{LE, PartOptions, PartSeries, PartSummary, RowSamples, le_order, row_order};
 pub use writer::PartWriter;
 
