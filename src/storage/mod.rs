@@ -5,8 +5,8 @@
 //! - the way down: [`flush`] epochs → parts · [`merge`] parts → larger parts · [`part`] the run
 //!   format · [`local`] RocksDB and the catalogue · [`commit`] its changes · [`window`] [`cut`] times
 //!   of parts · [`retention`] · [`disk_room`]
-//! - the way back: [`select`] one tenant's answer · [`found`] series, each once · [`label_numbers`] the same where
-//!   few labels are looked at · [`single_rows`] what needs no join · [`view`] what is live ·
+//! - the way back: [`select`] one tenant's answer · [`find`] · [`found`] series, each once · [`label_numbers`] the
+//!   same where few labels are looked at · [`single_rows`] what needs no join · [`view`] what is live ·
 //!   [`join`] equal times · [`erase`] · [`side_by_side`] parts that are far away or much work · [`number_hash`] ·
 //!   [`changes`] for whoever keeps an answer
 //! - the start: [`directory`] whose folder is it · [`replay`] the log into the head
@@ -29,6 +29,7 @@ mod durable;
 mod engine;
 mod erase;
 mod error;
+mod find;
 mod flush;
 mod found;
 mod head;
