@@ -45,7 +45,6 @@ use crate::storage::label_numbers::LabelNumbers;
 use crate::storage::number_hash::NumberMap;
 
 use numbered::Placed;
-pub use numbered::{NumberedSeries, Place};
 pub use restore::LoggedLabels;
 
 /// A series' number in this process.
