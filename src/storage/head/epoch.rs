@@ -169,17 +169,20 @@ impl Epoch {
         }
     }
 
-    /// A block, locked; whoever asks holds none.
+    /// A block, locked; whoever asks holds none. Nobody waits for a block with the list of them locked: who wants
+    /// another one would wait as well.
     fn lock_block(&self, number: usize) -> ArcMutexGuard<RawMutex, Block> {
-        if let Some(block) = self.blocks.read().get(number) {
-            return block.lock_arc();
-        }
+        let block = self.blocks.read().get(number).map(Arc::clone);
+        block.unwrap_or_else(|| self.add_block(number)).lock_arc()
+    }
+
+    fn add_block(&self, number: usize) -> BlockRef {
         let mut blocks = self.blocks.write();
         while blocks.len() <= number {
             blocks.push(Arc::new(Mutex::new(Block::new())));
             self.bytes.fetch_add(BLOCK_BYTES as u64, Ordering::Relaxed);
         }
-        blocks[number].lock_arc()
+        Arc::clone(&blocks[number])
     }
 
     /// Whether the series has a sample in the range.
