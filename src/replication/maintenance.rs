@@ -212,6 +212,7 @@ impl Facts<'_> {
         Some(CheckpointPlan {
             gone_logs: self.reader.gone_logs(now_ms),
             long_dead: self.observations.dead_for(now_ms, 2 * self.timing.settle_ms),
+            young: self.observations.young_records(self.timing.settle_ms),
         })
     }
 

@@ -66,6 +66,8 @@ impl<T: Ord + Clone> Since<T> {
 pub struct Observations {
     rules: Rules,
     records: Since<RecordId>,
+    /// Of records that came while this process looked: when the last look began that did not show them.
+    absent_ms: BTreeMap<RecordId, u64>,
     covered: Since<SegmentId>,
     dead: Since<BlockId>,
     nameless: Since<BlockId>,
@@ -89,7 +91,7 @@ impl Observations {
     /// The bucket was read: the catalogue since `view.started_ms`, the log in the listing before.
     pub fn note(&mut self, now_ms: u64, view: &View, listed: Option<&Listing>) {
         let look = Look { began_ms: view.started_ms, over_ms: now_ms };
-        self.records.note(look, view.records.keys().chain(view.included.iter()).copied());
+        self.note_records(look, view);
         self.dead.note(look, view.fold.dead.iter().copied());
         self.open.note(look, view.deletions.open.iter().copied());
         self.seen.retain(|block| view.fold.live.contains_key(block));
@@ -99,6 +101,17 @@ impl Observations {
             self.covered.note(look, covered.iter().collect::<Vec<_>>());
             self.done.note(look, done(view, segments));
         }
+    }
+
+    fn note_records(&mut self, look: Look, view: &View) {
+        let before_ms = self.records.looked_ms;
+        let there = |id: &RecordId| view.records.contains_key(id) || view.included.contains(id);
+        self.absent_ms.retain(|id, _| there(id));
+        let records = || view.records.keys().chain(view.included.iter()).copied();
+        // What the first look shows may have been there for ever.
+        let came = records().filter(|id| before_ms > 0 && !self.records.since_ms.contains_key(id));
+        self.absent_ms.extend(came.map(|id| (id, before_ms)));
+        self.records.note(look, records());
     }
 
     /// These are all windows whose merge is due, and so many blocks are in each.
@@ -180,6 +193,12 @@ impl Observations {
         self.done.for_ms(now_ms, settle_ms, self.rules).collect()
     }
 
+    /// Records that a look did not show which began no longer than `age_ms` before the last one.
+    pub fn young_records(&self, age_ms: u64) -> BTreeSet<RecordId> {
+        let oldest_ms = self.records.looked_ms.saturating_sub(age_ms);
+        self.absent_ms.iter().filter(|(_, at_ms)| **at_ms >= oldest_ms).map(|(id, _)| *id).collect()
+    }
+
     /// Records that a checkpoint stands for which has been visible for `grace_ms`, and that are older than
     /// `settle_ms` themselves.
     pub fn replaced_records(&self, view: &View, now_ms: u64, grace_ms: u64, settle_ms: u64) -> Vec<RecordId> {
@@ -202,6 +221,9 @@ fn done(view: &View, listed: &SegmentSet) -> Vec<TombstoneId> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::record::Record;
     use super::*;
 
     #[test]
@@ -228,6 +250,31 @@ mod tests {
 
         let so_for = |age_ms| since.for_ms(1000, age_ms, Rules::default()).count();
         assert_eq!((so_for(19), so_for(20)), (1, 0));
+    }
+
+    #[test]
+    fn a_record_is_young_that_a_look_within_the_time_did_not_show() {
+        let mut observations = Observations::default();
+        let cut = |id| RecordId::Cut { partition: 0, id };
+        let record = || Arc::new(Record::Replace { partition: 0, sources: Vec::new(), outputs: Vec::new() });
+        let mut look = |started_ms: u64, records: &[u128], included: &[u128]| {
+            let view = View {
+                started_ms,
+                records: Arc::new(records.iter().map(|id| (cut(*id), record())).collect()),
+                included: Arc::new(included.iter().map(|id| cut(*id)).collect()),
+                ..View::default()
+            };
+            observations.note(started_ms + 1, &view, None);
+            observations.young_records(100)
+        };
+
+        assert_eq!(look(10, &[1], &[2]), BTreeSet::new(), "they may have been there for ever");
+        assert_eq!(look(20, &[1, 3], &[2]), [cut(3)].into());
+        assert_eq!(look(110, &[1], &[2, 3]), [cut(3)].into());
+        assert_eq!(look(111, &[1, 4], &[2, 3]), [cut(4)].into());
+        // Nobody has looked for long: it came at any time since then.
+        assert_eq!(look(500, &[1, 5], &[2, 3]), BTreeSet::new());
+        assert_eq!(look(510, &[1, 5], &[2, 3, 4]), [cut(4)].into());
     }
 
     fn at(ms: u64) -> Look {

@@ -3,7 +3,7 @@
 //! Owns what a checkpoint includes (exactly the records that it listed, and read or knows from a checkpoint that it
 //! read, C3), and when a dead block is forgotten (C4): its object is gone, nothing that is still there calls it live,
 //! and it has been dead for so long that nothing which does can still come. For that alone the records are read that
-//! an earlier checkpoint stands for, and only when there is something to forget.
+//! an earlier checkpoint stands for, only when there is something to forget, and only such as have been there for long.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +18,8 @@ use crate::replication::view::{Needed, read_each, read_needed};
 
 use super::Job;
 
-/// Where more are left to read that an earlier checkpoint stands for, nothing is forgotten this time: they are deleted
-/// long before what is dead may be forgotten, so that there are that many only where that does not get on.
+/// Where more old ones are left to read that an earlier checkpoint stands for, nothing is forgotten this time: they are
+/// deleted long before what is dead may be forgotten, so that there are that many only where that does not get on.
 const READ_MAX: usize = 1024;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct CheckpointPlan {
     pub gone_logs: BTreeSet<LogId>,
     /// Blocks that were seen dead for twice `settle_ms`.
     pub long_dead: BTreeSet<BlockId>,
+    /// Records that came within the last `settle_ms`: none of them can call such a block live.
+    pub young: BTreeSet<RecordId>,
 }
 
 pub async fn checkpoint(desk: Desk, mut job: Job, plan: CheckpointPlan) -> Result<(), JobError> {
@@ -71,7 +73,8 @@ async fn still_dead(
     if !job.rules.keep(Rule::DeadStaysDead) {
         return Ok(BTreeSet::new());
     }
-    let Needed { mut records, included, .. } = needed;
+    let Needed { mut records, mut included, .. } = needed;
+    included.retain(|record| !plan.young.contains(record));
     if dead.is_disjoint(&plan.long_dead) || included.len() > READ_MAX {
         return Ok(dead);
     }

@@ -21,7 +21,7 @@ use crate::replication::jobs::cut::{CutPlan, cut};
 use crate::replication::jobs::deletion::delete;
 use crate::replication::jobs::merge::{MergePlan, merge};
 use crate::replication::maintenance::{Facts, Limits, Work};
-use crate::replication::names::{ObjectName, Partition, RecordId, SegmentId, TombstoneId};
+use crate::replication::names::{BlockId, ObjectName, Partition, RecordId, SegmentId, TombstoneId};
 use crate::replication::observations::Observations;
 use crate::replication::reader::{Listing, LogReader, Restored};
 use crate::replication::rules::{Rule, Rules};
@@ -308,8 +308,8 @@ const NOTHING_BUT_DELETIONS: Limits = Limits {
     retention_ms: None,
 };
 
-#[test]
-fn a_dead_block_is_not_forgotten_while_a_record_that_nobody_has_to_read_calls_it_live() {
+/// A block that is replaced and gone, of which a checkpoint stands for the cut that calls it live.
+fn stage_with_a_dead_block() -> (Stage, BTreeSet<BlockId>) {
     let mut stage = Stage::new(Rules::default());
     let segment = stage.write();
     stage.cut(PARTITION, &[segment]).expect("cut");
@@ -323,13 +323,22 @@ fn a_dead_block_is_not_forgotten_while_a_record_that_nobody_has_to_read_calls_it
     for block in &dead {
         stage.bucket.delete(&ObjectName::Block(*block).to_string()).expect("memory takes everything");
     }
-    let forget = |stage: &mut Stage| {
-        stage.pass(1);
-        let plan = CheckpointPlan { long_dead: dead.clone(), ..CheckpointPlan::default() };
-        let job = stage.job();
-        stage.run(move |desk| checkpoint(desk, job, plan)).expect("checkpoint");
-        stage.look().fold.dead.clone()
-    };
+    (stage, dead)
+}
+
+/// A checkpoint that may forget these blocks; answers which are dead after it.
+fn forget(stage: &mut Stage, dead: &BTreeSet<BlockId>, young: BTreeSet<RecordId>) -> BTreeSet<BlockId> {
+    stage.pass(1);
+    let plan = CheckpointPlan { long_dead: dead.clone(), young, ..CheckpointPlan::default() };
+    let job = stage.job();
+    stage.run(move |desk| checkpoint(desk, job, plan)).expect("checkpoint");
+    stage.look().fold.dead.clone()
+}
+
+#[test]
+fn a_dead_block_is_not_forgotten_while_a_record_that_nobody_has_to_read_calls_it_live() {
+    let (mut stage, dead) = stage_with_a_dead_block();
+    let forget = |stage: &mut Stage| forget(stage, &dead, BTreeSet::new());
 
     assert_eq!(forget(&mut stage), dead, "the first checkpoint calls it live");
     let view = stage.look();
@@ -340,6 +349,23 @@ fn a_dead_block_is_not_forgotten_while_a_record_that_nobody_has_to_read_calls_it
         stage.bucket.delete(&ObjectName::Record(*record).to_string()).expect("memory takes everything");
     }
     assert_eq!(forget(&mut stage), BTreeSet::new());
+}
+
+#[test]
+fn what_came_lately_is_not_read_to_forget_what_has_been_dead_for_long() {
+    let (mut stage, dead) = stage_with_a_dead_block();
+    let all = |stage: &mut Stage| -> BTreeSet<RecordId> {
+        let view = stage.look();
+        view.records.keys().chain(view.included.iter()).copied().collect()
+    };
+    let young = all(&mut stage);
+    assert_eq!(
+        forget(&mut stage, &dead, young),
+        dead,
+        "what has to be read in any case says that it is live"
+    );
+    let young = all(&mut stage);
+    assert_eq!(forget(&mut stage, &dead, young), BTreeSet::new());
 }
 
 #[test]
