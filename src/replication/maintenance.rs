@@ -35,12 +35,24 @@ pub struct Limits {
     pub merge_blocks_max: usize,
     /// Of all of them together: whoever merges has them in memory.
     pub merge_bytes_max: u64,
-    /// Records that no checkpoint includes, which one is worth.
+    /// Records that no checkpoint includes, which one is worth; more of them, where records come fast.
     pub checkpoint_records_min: usize,
     pub retention_ms: Option<i64>,
 }
 
+/// A checkpoint is worth this share of what an earlier one stands for that is still there: it names all of that again,
+/// and everybody reads it. So its bytes in a time grow with the records of that time, and not with their square,
+const CHECKPOINT_SHARE: usize = 4;
+/// and a start reads so many times the fewest that are worth one, at most.
+const CHECKPOINT_MIN_TIMES: usize = 8;
+
 impl Limits {
+    /// How many records that no checkpoint includes are worth one, where one stands for so many that are still there.
+    fn checkpoint_records(&self, stood_for: usize) -> usize {
+        let at_most = self.checkpoint_records_min.saturating_mul(CHECKPOINT_MIN_TIMES);
+        (stood_for / CHECKPOINT_SHARE).min(at_most).max(self.checkpoint_records_min)
+    }
+
     /// Which blocks of a window become one; `None` where that is not worth it. Those that hold something deleted
     /// are not clean, and are written again in any case.
     fn merge_of(
@@ -205,7 +217,8 @@ impl Facts<'_> {
     fn checkpoint(&self) -> Option<CheckpointPlan> {
         let stood_for = stood_for(&*self.view.records);
         let loose = self.view.records.keys().filter(|record| !stood_for.contains(record)).count();
-        if loose < self.limits.checkpoint_records_min {
+        let there = self.view.records.len() + self.view.included.len();
+        if loose < self.limits.checkpoint_records(there - loose) {
             return None;
         }
         let now_ms = self.now.boot_ms;
@@ -294,6 +307,7 @@ mod tests {
     use super::super::catalogue::Fold;
     use super::super::names::SegmentId;
     use super::super::reader::Restored;
+    use super::super::record::{Checkpoint, Record};
     use super::super::tombstone::{Selection, Tombstone};
     use super::super::view::Deletions;
     use super::*;
@@ -450,6 +464,28 @@ mod tests {
         assert_eq!(merged(&[4], Some(5 * 60_000 + 1)), None, "by whose clock nothing is old");
         assert_eq!(merged(&[4], None), None);
         assert_eq!(merged(&[9], Some(0)), None, "dead by now");
+    }
+
+    #[test]
+    fn where_much_is_there_that_a_checkpoint_stands_for_the_next_one_waits_for_a_share_of_it() {
+        let reader = LogReader::new(0, 1, Restored::default(), Timing::default(), Rules::default());
+        let cut = |id| RecordId::Cut { partition: 0, id };
+        let is_due = |loose: u128, stood_for: u128| {
+            let included: BTreeSet<RecordId> = (1000..1000 + stood_for).map(cut).collect();
+            let checkpoint = Checkpoint { includes: included.clone(), ..Checkpoint::default() };
+            let facts = (1..loose).map(|id| {
+                (cut(id), Record::Cut { partition: 0, cover: SegmentSet::default(), blocks: Vec::new() })
+            });
+            // It is one of those that no other includes.
+            let last = (RecordId::Checkpoint { id: 1 }, Record::Checkpoint(checkpoint));
+            let records = facts.chain([last]).map(|(id, record)| (id, Arc::new(record))).collect();
+            let view = View { records: Arc::new(records), included: Arc::new(included), ..View::default() };
+            asked(0, &reader, &view, |facts| facts.checkpoint().is_some())
+        };
+
+        assert!(is_due(1, 0) && is_due(1, 7));
+        assert!(!is_due(1, 8) && is_due(2, 8));
+        assert!(!is_due(7, 100) && is_due(8, 100), "eight times the fewest are enough in any case");
     }
 
     #[test]
