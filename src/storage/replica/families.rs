@@ -26,12 +26,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::encoding::cursor::{Cursor, Malformed, put_sized};
 use crate::encoding::varint::{put_i64, put_u64};
 use crate::model::{Metadata, MetricType, TenantId};
-use crate::replication::bucket::{BucketError, Request};
+use crate::replication::bucket::{BucketError, Entry, Request};
 use crate::replication::codec::{self, Kind};
 use crate::replication::fresh_ids::FreshIds;
 use crate::replication::names::{FAMILIES, ObjectName};
 use crate::replication::script::{JobError, failed};
-use crate::replication::view::names_of;
 use crate::storage::bucket::Scripts;
 use crate::storage::bucket::scripts::pause;
 use crate::storage::head::MetadataTable;
@@ -43,6 +42,8 @@ const OBJECTS_MAX: usize = 4;
 const READ_MAX: usize = 64;
 /// What was received longest ago is left out of an object that would have more.
 const BODY_BYTES_MAX: usize = 32 << 20;
+/// Nobody writes a larger object: one that is there is somebody else's, and is not fetched. The rest is envelope.
+const OBJECT_BYTES_MAX: u64 = BODY_BYTES_MAX as u64 + 1024;
 /// Four empty texts, a type and a time.
 const FAMILY_BYTES_MIN: usize = 6;
 
@@ -115,18 +116,32 @@ impl Families {
     }
 
     /// Learns what objects say that were not read yet. Where one was deleted meanwhile, the rest is for the next look:
-    /// another one, which was not listed yet, says the same.
+    /// another one, which was not listed yet, says the same. One that the store refuses keeps nobody from the others.
     async fn read(&mut self) -> Result<(), JobError> {
         let listed = listed(&self.scripts).await?;
-        self.said.retain(|id, _| listed.contains(id));
-        self.unreadable.retain(|id| listed.contains(id));
-        let is_read = |id: &u128| self.said.contains_key(id) || self.unreadable.contains(id);
-        let unread: Vec<u128> = listed.into_iter().rev().filter(|id| !is_read(id)).take(READ_MAX).collect();
-        for id in unread {
-            match decode(&get(&self.scripts, id).await?) {
-                Ok(told) => {
-                    self.said.insert(id, told.iter().map(fingerprint).collect());
-                    told.into_iter().for_each(|(tenant, described)| self.table.load(&tenant, described));
+        self.said.retain(|id, _| listed.contains_key(id));
+        self.unreadable.retain(|id| listed.contains_key(id));
+        let is_read = |(id, _): &(u128, u64)| self.said.contains_key(id) || self.unreadable.contains(id);
+        let unread = listed.into_iter().rev().filter(|one| !is_read(one)).take(READ_MAX);
+        for (id, bytes) in unread.collect::<Vec<_>>() {
+            let object = match get(&self.scripts, id, bytes).await {
+                Err(error @ JobError::Bucket { source: BucketError::Refused(_), .. }) => {
+                    warn!(%error, "metric families are not read for now");
+                    continue;
+                }
+                object => object?,
+            };
+            let mut said = HashSet::new();
+            let read = object.and_then(|object| {
+                decode(&object, |one| {
+                    said.insert(fingerprint(&one));
+                })?;
+                // All of it makes sense.
+                decode(&object, |(tenant, described)| self.table.load(&tenant, described))
+            });
+            match read {
+                Ok(()) => {
+                    self.said.insert(id, said);
                 }
                 Err(why) => {
                     warn!(object = %ObjectName::Families(id), why, "metric families cannot be read");
@@ -188,27 +203,37 @@ impl Families {
 /// another one, which was not listed yet, says the same.
 pub async fn told(scripts: &Scripts) -> Result<Vec<Told>, JobError> {
     let mut all = Vec::new();
-    for id in listed(scripts).await?.into_iter().rev().take(READ_MAX) {
-        match decode(&get(scripts, id).await?) {
-            Ok(told) => all.extend(told),
+    for (id, bytes) in listed(scripts).await?.into_iter().rev().take(READ_MAX) {
+        let mut told = Vec::new();
+        let object = get(scripts, id, bytes).await?;
+        match object.and_then(|object| decode(&object, |one| told.push(one))) {
+            Ok(()) => all.append(&mut told),
             Err(why) => warn!(object = %ObjectName::Families(id), why, "metric families cannot be read"),
         }
     }
     Ok(all)
 }
 
-async fn listed(scripts: &Scripts) -> Result<BTreeSet<u128>, JobError> {
+/// Which objects there are, and their bytes.
+async fn listed(scripts: &Scripts) -> Result<BTreeMap<u128, u64>, JobError> {
     let entries = scripts.run(|desk| async move { desk.list(FAMILIES).await }).await;
     let entries = entries.map_err(|(_, error)| error)?;
-    let id = |name| if let ObjectName::Families(id) = name { Some(id) } else { None };
-    Ok(names_of(&entries).filter_map(id).collect())
+    let sized = |entry: &Entry| match ObjectName::parse(&entry.key)? {
+        ObjectName::Families(id) => Some((id, entry.bytes)),
+        _ => None,
+    };
+    Ok(entries.iter().filter_map(sized).collect())
 }
 
-async fn get(scripts: &Scripts, id: u128) -> Result<Bytes, JobError> {
+/// An object of which a listing says that it has so many bytes; the inner error says why it is nobody's.
+async fn get(scripts: &Scripts, id: u128, bytes: u64) -> Result<Result<Bytes, String>, JobError> {
+    if bytes > OBJECT_BYTES_MAX {
+        return Ok(Err(format!("it has {bytes} bytes, more than {OBJECT_BYTES_MAX} are not read")));
+    }
     let name = ObjectName::Families(id);
     let object = scripts.get_each(vec![name.clone()]).await.pop();
     let missing = Err(BucketError::Unknown("no answer".to_owned()));
-    object.unwrap_or(missing).map_err(|source| failed(&name, source))
+    object.unwrap_or(missing).map(Ok).map_err(|source| failed(&name, source))
 }
 
 fn encode(told: &[Told]) -> Bytes {
@@ -237,12 +262,11 @@ fn fingerprint((tenant, described): &Told) -> u128 {
     xxh3_128(&bytes)
 }
 
-/// The error says what is wrong with the bytes.
-fn decode(object: &[u8]) -> Result<Vec<Told>, String> {
+/// One after the other: all together may take many times what their bytes do. The error says what is wrong with these.
+fn decode(object: &[u8], mut each: impl FnMut(Told)) -> Result<(), String> {
     let malformed = |error: Malformed| error.to_string();
     let mut cursor = Cursor::new(codec::open(Kind::Families, object).map_err(|error| error.to_string())?);
     let count = cursor.count(cursor.len() / FAMILY_BYTES_MIN).map_err(malformed)?;
-    let mut told = Vec::with_capacity(count);
     for _ in 0..count {
         let tenant = cursor.text().map_err(malformed)?;
         let tenant = TenantId::parse(tenant).map_err(|error| error.to_string())?;
@@ -251,10 +275,9 @@ fn decode(object: &[u8]) -> Result<Vec<Told>, String> {
         let metric_type = MetricType::from_number(cursor.u8().map_err(malformed)?);
         let received_ms = cursor.zigzag().map_err(malformed)?;
         let metadata = Metadata { metric, metric_type, help, unit };
-        told.push((tenant, Described { received_ms, metadata }));
+        each((tenant, Described { received_ms, metadata }));
     }
-    cursor.end().map_err(malformed)?;
-    Ok(told)
+    cursor.end().map_err(malformed)
 }
 
 #[cfg(test)]
@@ -291,7 +314,12 @@ mod tests {
     }
 
     async fn objects(replica: &Families) -> BTreeSet<u128> {
-        listed(&replica.scripts).await.expect("in memory")
+        listed(&replica.scripts).await.expect("in memory").into_keys().collect()
+    }
+
+    fn decoded(object: &[u8]) -> Result<Vec<Told>, String> {
+        let mut told = Vec::new();
+        decode(object, |one| told.push(one)).map(|()| told)
     }
 
     #[test]
@@ -299,18 +327,18 @@ mod tests {
         let all = vec![told("up", "whether it is there", 5), told("down", "", -5)];
         let object = encode(&all);
 
-        assert_eq!(decode(&object), Ok(all.clone()));
+        assert_eq!(decoded(&object), Ok(all.clone()));
         assert_eq!(fingerprint(&told("up", "x", 1)), fingerprint(&told("up", "x", 2)));
         assert_ne!(fingerprint(&told("up", "x", 1)), fingerprint(&told("up", "y", 1)));
         let body = codec::open(Kind::Families, &object).expect("as it was sealed");
         for cut in 0..body.len() {
-            assert!(decode(&codec::seal(Kind::Families, &body[..cut])).is_err(), "cut at {cut}");
+            assert!(decoded(&codec::seal(Kind::Families, &body[..cut])).is_err(), "cut at {cut}");
         }
         for at in 0..body.len() {
             for byte in [0, 0x7f, 0x80, 0xff] {
                 let mut changed = body.to_vec();
                 changed[at] = byte;
-                if let Ok(read) = decode(&codec::seal(Kind::Families, &changed)) {
+                if let Ok(read) = decoded(&codec::seal(Kind::Families, &changed)) {
                     assert!(read.len() <= body.len(), "byte {at}");
                 }
             }
@@ -357,6 +385,24 @@ mod tests {
         for replica in &replicas {
             assert_eq!(known(replica), ["a x", "b x", "c x"]);
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_anybody_writes_is_not_fetched_and_keeps_nobody_from_the_rest() {
+        let bucket = faults::client(faults::plain("memory:"));
+        let mut one = replica(&bucket, 1);
+        let name = ObjectName::Families(u128::MAX);
+        let bytes = Bytes::from(vec![0; OBJECT_BYTES_MAX as usize + 1]);
+        bucket.perform(Request::Put { name, bytes }).await.expect("in memory");
+        hear(&one, told("up", "x", NOW_MS));
+
+        one.look().await.expect("in memory");
+
+        assert_eq!((objects(&one).await.len(), one.unreadable.len()), (2, 1));
+        assert!(bucket.figures().received_bytes < OBJECT_BYTES_MAX);
+        let mut other = replica(&bucket, 2);
+        other.read().await.expect("in memory");
+        assert_eq!(known(&other), ["up x"]);
     }
 
     #[tokio::test]
