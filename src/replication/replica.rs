@@ -226,7 +226,8 @@ pub struct Replica {
     view: Option<Arc<View>>,
     /// See [`Replica::note_aged`].
     aged: Arc<BTreeSet<BlockId>>,
-    clock_offset_ms: Option<i64>,
+    /// The bucket's clock minus ours, and at which moment of ours.
+    clock_offset: Option<(i64, Moment)>,
     /// What the first listing showed, until all of it is accounted for or quarantined.
     startup: Option<SegmentSet>,
     started: bool,
@@ -273,7 +274,7 @@ impl Replica {
             observations: Observations::new(rules),
             view: None,
             aged: Arc::default(),
-            clock_offset_ms: None,
+            clock_offset: None,
             startup: None,
             started: false,
             closing: false,
@@ -366,9 +367,12 @@ impl Replica {
         self.reader.outstanding()
     }
 
-    /// The bucket's clock minus ours; `None` where it is not known.
+    /// The bucket's clock minus ours, which may have been set since the last look; `None` where it is not known.
     pub fn clock_offset_ms(&self) -> Option<i64> {
-        self.clock_offset_ms
+        let (offset_ms, then) = self.clock_offset?;
+        let passed_ms = i64::try_from(self.now.boot_ms.saturating_sub(then.boot_ms)).unwrap_or(i64::MAX);
+        let shown_ms = self.now.wall_ms.saturating_sub(then.wall_ms);
+        Some(offset_ms.saturating_add(passed_ms).saturating_sub(shown_ms))
     }
 
     /// When the replica wants [`Event::Tick`].

@@ -87,7 +87,7 @@ pub struct Round {
     /// Heartbeats that make no sense here.
     pub unread: Vec<JobError>,
     pub before: Before,
-    /// The bucket's clock minus ours, as it was when the bucket took what the last round left.
+    /// The bucket's clock minus ours when this round began, by when the bucket took what the last one left.
     pub clock_offset_ms: Option<i64>,
     /// `None` where it is not known whether the bucket took ours.
     pub left: Option<Left>,

@@ -126,7 +126,7 @@ impl Replica {
         let round = match heard {
             Ok(round) => round,
             Err(why) => {
-                self.clock_offset_ms = None;
+                self.clock_offset = None;
                 self.disturbed();
                 return self.actions.push(Action::GaveUp { job: "heartbeat", why });
             }
@@ -135,7 +135,7 @@ impl Replica {
         let is_news = self.freshness.heard(self.now.boot_ms, &round);
         let look = Look { began_ms: round.began.boot_ms, over_ms: self.now.boot_ms };
         self.observations.heard(look, &round.listed);
-        self.clock_offset_ms = round.clock_offset_ms;
+        self.clock_offset = round.clock_offset_ms.map(|offset_ms| (offset_ms, round.began));
         for (from, notice) in self.heartbeats.attention.hear(&round) {
             self.actions.push(Action::Notice { from, notice });
         }

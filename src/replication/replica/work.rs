@@ -98,7 +98,7 @@ impl Replica {
             reader: &self.reader,
             view,
             observations: &self.observations,
-            clock_offset_ms: self.clock_offset_ms,
+            clock_offset_ms: self.clock_offset_ms(),
             done: &done,
             aged,
         };

@@ -61,7 +61,12 @@ impl Process {
 
     /// An event, now, and everything that follows from it.
     fn handle(&mut self, bucket: &mut MemoryBucket, event: Event) {
-        let now = Moment { boot_ms: bucket.now_ms, wall_ms: WALL_MS + bucket.now_ms as i64 };
+        self.handle_at(WALL_MS + bucket.now_ms as i64, bucket, event);
+    }
+
+    /// The same where its wall clock shows this.
+    fn handle_at(&mut self, wall_ms: i64, bucket: &mut MemoryBucket, event: Event) {
+        let now = Moment { boot_ms: bucket.now_ms, wall_ms };
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front().filter(|_| self.ended.is_none()) {
             if self.core.wants_random(now.boot_ms) {
@@ -150,6 +155,22 @@ fn a_process_that_starts_again_under_its_name_is_no_copy_of_the_one_before() {
     }
 
     assert_eq!((before.ended, after.ended), (None, None));
+}
+
+#[test]
+fn a_wall_clock_that_is_set_between_two_rounds_is_wrong_at_once() {
+    let (mut bucket, mut one) = (bucket(), Process::start());
+    for _ in 0..60 {
+        bucket.now_ms += 1000;
+        one.handle(&mut bucket, Event::Tick);
+    }
+    assert_eq!(one.core.clock_offset_ms(), Some(0));
+
+    let hour_ms = 3_600_000;
+    bucket.now_ms += 1;
+    one.handle_at(WALL_MS + bucket.now_ms as i64 + hour_ms, &mut bucket, Event::Tick);
+
+    assert_eq!(one.core.clock_offset_ms(), Some(-hour_ms));
 }
 
 #[test]
