@@ -144,7 +144,9 @@ impl Replica {
         }
         self.heartbeats.namesakes.note(&round.before, self.writer.log());
         self.heartbeats.note_read(&round);
-        if is_news || round.left.is_none() || self.heartbeats.namesakes.is_suspected() {
+        // What only reads leaves nothing, and is not missed.
+        let is_unsaid = round.left.is_none() && !self.options.observes;
+        if is_news || is_unsaid || self.heartbeats.namesakes.is_suspected() {
             self.disturbed();
         }
         self.rest_heartbeats();
