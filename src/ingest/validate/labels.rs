@@ -22,6 +22,8 @@ pub enum LabelFault {
     LongName { name: String, bytes: usize, limit: usize },
     #[error("label {name} with a value of {bytes} bytes, more than the limit of {limit},")]
     LongValue { name: String, bytes: usize, limit: usize },
+    #[error("labels of {bytes} bytes together, more than {limit},")]
+    LongTogether { bytes: usize, limit: usize },
 }
 
 impl LabelFault {
@@ -33,10 +35,14 @@ impl LabelFault {
             Self::NotUtf8(_) => RefusalReason::InvalidUtf8,
             Self::TooManyLabels { .. } => RefusalReason::LabelsPerSeries,
             Self::LongName { .. } => RefusalReason::LabelNameLength,
-            Self::LongValue { .. } => RefusalReason::LabelValueLength,
+            Self::LongValue { .. } | Self::LongTogether { .. } => RefusalReason::LabelValueLength,
         }
     }
 }
+
+/// Bytes of all names and values of a series, whatever the limits. Requests of 2.0 name a long text in two bytes, as
+/// often as they please, and the head keeps each pair by itself.
+pub(super) const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// Sorts the labels by name and moves those with empty values out: the first so many, as returned,
 /// are the series' canonical labels. `is_ascii` says that the batch's labels are known to be.
@@ -46,6 +52,7 @@ pub fn canonicalize(
     is_ascii: bool,
     limits: &LabelLimits,
 ) -> Result<usize, LabelFault> {
+    check_text_bytes(labels)?;
     let kept = if is_sorted(text, labels) { labels.len() } else { sort(text, labels)? };
     let labels = &labels[..kept];
     if !is_ascii && !spans_ascii(text, labels) {
@@ -53,6 +60,15 @@ pub fn canonicalize(
     }
     check_name_and_limits(text, labels, limits)?;
     Ok(kept)
+}
+
+/// To be asked before any text is looked at.
+fn check_text_bytes(labels: &[LabelRef]) -> Result<(), LabelFault> {
+    let bytes: usize = labels.iter().map(|label| label.name.len as usize + label.value.len as usize).sum();
+    if bytes > TEXT_BYTES_MAX {
+        return Err(LabelFault::LongTogether { bytes, limit: TEXT_BYTES_MAX });
+    }
+    Ok(())
 }
 
 /// Whether the labels lie in one short stretch of nothing but ASCII: one look at a stretch costs

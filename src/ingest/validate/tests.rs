@@ -98,6 +98,26 @@ fn refusals_name_the_series_and_what_is_wrong() {
 }
 
 #[test]
+fn a_long_text_that_is_named_again_and_again_makes_a_series_too_long() {
+    let refused = |times: usize| {
+        let long_text = "x".repeat(labels::TEXT_BYTES_MAX / 16);
+        let mut sent = batch(&[&[("__name__", "up"), ("a", long_text.as_str())]]);
+        let value = sent.labels[1].value;
+        let mut text = Vec::from(std::mem::take(&mut sent.text));
+        for number in 1..times {
+            let (name, start) = (format!("b{number:02}"), text.len() as u32);
+            text.extend(name.as_bytes());
+            sent.labels.push(LabelRef { name: TextRef { start, len: name.len() as u32 }, value });
+        }
+        sent.text = text.into();
+        sent.series[0].labels.end = sent.labels.len() as u32;
+        validate(&mut sent, &rules()).counts.into_iter().collect::<Vec<_>>()
+    };
+    assert!(refused(15).is_empty());
+    assert_eq!(refused(16), [(RefusalReason::LabelValueLength, 1)]);
+}
+
+#[test]
 fn limits_that_are_just_met_are_met() {
     let limits = LabelLimits { labels_per_series: Some(2), name_bytes: Some(8), value_bytes: Some(2) };
     let mut batch = batch(&[&[("__name__", "up"), ("a", "12"), ("gone", "")]]);
