@@ -256,9 +256,10 @@ fn text_of<'a>(text: &'a [u8], ends: &[u64], id: u32) -> &'a [u8] {
     &text[start..ends[id] as usize]
 }
 
-/// Numbers are nobody's choice: all that is asked for is that neighbours do not meet.
+/// Numbers are nobody's choice: all that is asked for is that neighbours do not meet, nor those that are steps
+/// of 2^n apart, whose products end alike.
 fn spread(number: u32) -> u64 {
-    u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
 }
 
 fn hash_pair((name, value): (u32, u32), seed: u64) -> u64 {
