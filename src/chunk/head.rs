@@ -165,14 +165,13 @@ impl HeadChunk {
             self.decimal_step = 0;
             return VALUE_SAME;
         }
-        let last_decimal = decimal(f64::from_bits(self.value_bits), self.exponent).unwrap_or(0);
-        self.value_bits = bits;
+        let last_value = f64::from_bits(std::mem::replace(&mut self.value_bits, bits));
         if bits == STALE_NAN_BITS {
             return VALUE_STALE;
         }
-        if let Some(decimal) = decimal(value, self.exponent) {
+        if let Some(now) = decimal(value, self.exponent) {
             self.raw_streak = 0;
-            let step = decimal.wrapping_sub(last_decimal);
+            let step = now.wrapping_sub(decimal(last_value, self.exponent).unwrap_or(0));
             if step == i64::from(self.decimal_step) {
                 return VALUE_SAME_STEP;
             }
@@ -237,7 +236,16 @@ impl HeadChunk {
 /// The integer that, divided by the power of ten, gives `value` to the bit.
 #[inline]
 fn decimal(value: f64, exponent: u8) -> Option<i64> {
-    let power = POWERS[usize::from(exponent)];
+    if exponent == 0 {
+        // Most values are whole, and need no quotient to be.
+        let whole = value as i64;
+        return ((whole as f64).to_bits() == value.to_bits()).then_some(whole);
+    }
+    scaled(value, POWERS[usize::from(exponent)])
+}
+
+#[inline]
+fn scaled(value: f64, power: f64) -> Option<i64> {
     let decimal = (value * power).round_ties_even() as i64;
     ((decimal as f64 / power).to_bits() == value.to_bits()).then_some(decimal)
 }
@@ -393,6 +401,11 @@ mod tests {
             prop_assert_eq!(chunk.decode(&bytes).collect::<Vec<_>>(), samples.clone());
             prop_assert_eq!(chunk.len(), samples.len());
             prop_assert_eq!(chunk.last_sample(), samples.last().copied());
+        }
+
+        #[test]
+        fn a_whole_number_is_the_decimal_that_its_quotient_says(sample in any_sample()) {
+            prop_assert_eq!(decimal(sample.value, 0), scaled(sample.value, 1.0));
         }
 
         #[test]
