@@ -108,11 +108,17 @@ impl<'a> Message<'a> {
 
     #[inline]
     fn varint(&mut self) -> Result<u64, DecodeError> {
-        match self.rest.split_first() {
-            Some((byte, rest)) if *byte < 0x80 => {
+        match self.bytes() {
+            [byte, rest @ ..] if *byte < 0x80 => {
                 self.rest = rest;
                 self.at += 1;
                 Ok(u64::from(*byte))
+            }
+            // As the length of nearly every series.
+            [low, high, rest @ ..] if *high < 0x80 => {
+                self.rest = rest;
+                self.at += 2;
+                Ok(u64::from(*low & 0x7f) | (u64::from(*high) << 7))
             }
             _ => self.long_varint(),
         }
@@ -263,6 +269,24 @@ mod tests {
         let body = [0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
         let field = Message::new(&body).next_field().unwrap().unwrap();
         assert!(matches!(field.value, Value::Varint(u64::MAX)));
+    }
+
+    #[test]
+    fn varints_of_any_length_are_read_and_passed_over() {
+        let check = |bytes: &[u8], want: u64| {
+            let body = [bytes, &[0x2a]].concat();
+            let mut message = Message::new(&body);
+            assert_eq!(message.varint().ok(), Some(want), "{bytes:x?}");
+            assert_eq!((message.bytes(), message.at()), (&[0x2a][..], bytes.len()));
+        };
+        check(&[0x7f], 127);
+        check(&[0x80, 0x01], 128);
+        check(&[0xac, 0x02], 300);
+        check(&[0xff, 0x7f], (1 << 14) - 1);
+        check(&[0x80, 0x80, 0x01], 1 << 14);
+        // Longer than they have to be.
+        check(&[0x80, 0x00], 0);
+        check(&[0x81, 0x80, 0x00], 1);
     }
 
     #[test]
