@@ -3,7 +3,8 @@
 //! Two bytes on the wire can be a whole element of a column, and a reference of one byte can
 //! repeat a text of megabytes where the batch owns its texts (exemplars, metadata). So all room is
 //! paid for before it is allocated, out of a purse that is at most a multiple of the body: a
-//! request of bombs is refused, an honest one never notices.
+//! request of bombs is refused, an honest one never notices. Texts that labels only name take no room, and are
+//! counted all the same: somebody looks at them.
 
 use bytes::Bytes;
 
@@ -23,6 +24,11 @@ pub fn columns_bytes_max(body_bytes: usize) -> usize {
     body_bytes.saturating_mul(DECODED_PER_BODY_BYTE).saturating_add(DECODED_SLACK_BYTES)
 }
 
+/// Bytes of text that the labels of 2.0 may name for each byte of the decompressed body, and in any request: all of
+/// them are looked at, however few references they take. Honest requests name less than ten for each.
+const NAMED_PER_BODY_BYTE: usize = 64;
+const NAMED_SLACK_BYTES: usize = 256 << 20;
+
 /// Elements that a column first makes room for.
 const FIRST_ROOM: usize = 16;
 
@@ -30,6 +36,8 @@ const FIRST_ROOM: usize = 16;
 pub struct Columns {
     batch: SeriesBatch,
     purse: Purse,
+    /// Of all texts that labels have named by reference.
+    named_bytes: usize,
     /// Labels of the exemplar that is being read, kept for its capacity.
     exemplar_labels: Vec<LabelRef>,
 }
@@ -46,7 +54,8 @@ pub struct SeriesStart {
 impl Columns {
     pub fn new(tenant: TenantId, text: Bytes, limit_bytes: usize) -> Self {
         let purse = Purse { left_bytes: limit_bytes, limit_bytes };
-        Self { batch: SeriesBatch::new(tenant, text), purse, exemplar_labels: Vec::new() }
+        let batch = SeriesBatch::new(tenant, text);
+        Self { batch, purse, named_bytes: 0, exemplar_labels: Vec::new() }
     }
 
     pub fn into_batch(self) -> SeriesBatch {
@@ -61,12 +70,25 @@ impl Columns {
     pub fn begin_again(&mut self) {
         self.batch = SeriesBatch::new(self.batch.tenant.clone(), self.batch.text.clone());
         self.exemplar_labels.clear();
+        self.named_bytes = 0;
         self.purse.left_bytes = self.purse.limit_bytes;
     }
 
     /// Pays for `bytes` that are about to be allocated beside the columns.
     pub fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
         self.purse.pay(bytes)
+    }
+
+    /// Counts the texts that the labels since `start` have named by reference.
+    pub fn count_named(&mut self, start: SeriesStart) -> Result<(), DecodeError> {
+        let bytes_of = |label: &LabelRef| label.name.len as usize + label.value.len as usize;
+        self.named_bytes += self.labels_since(start).iter().map(bytes_of).sum::<usize>();
+        let of_body = self.batch.text.len().saturating_mul(NAMED_PER_BODY_BYTE);
+        let limit_bytes = of_body.saturating_add(NAMED_SLACK_BYTES);
+        if self.named_bytes > limit_bytes {
+            return Err(DecodeError::Repeats { limit_bytes });
+        }
+        Ok(())
     }
 
     /// Pays and makes room for series that were counted on the wire.

@@ -32,6 +32,8 @@ pub enum DecodeError {
     NoSuchSymbol { symbol: u64, symbols: usize, at: usize },
     #[error("the request would take more than {limit_bytes} bytes of memory")]
     Expands { limit_bytes: usize },
+    #[error("the labels of the request name more than {limit_bytes} bytes of text, again and again")]
+    Repeats { limit_bytes: usize },
 }
 
 /// What is wrong with the bytes of a message.

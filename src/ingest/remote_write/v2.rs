@@ -105,6 +105,7 @@ fn read_series<'a>(
         }
     }
     pairs.end("TimeSeries", at)?;
+    columns.count_named(start)?;
     complete_times(created_ms, start, columns);
     families.add(&metadata, start, columns)?;
     columns.end_series(start, None);

@@ -143,6 +143,20 @@ fn a_long_text_cannot_be_multiplied_by_references() {
 }
 
 #[test]
+fn a_long_text_cannot_be_named_by_any_number_of_series() {
+    let decode = |count: usize| {
+        let series = v2::TimeSeries { labels_refs: vec![1, 1], ..Default::default() };
+        let symbols = vec![String::new(), "x".repeat(1 << 20)];
+        let request = v2::Request { symbols, timeseries: vec![series; count] };
+        decode_text(Protocol::V2, &request.encode_to_vec())
+    };
+    // Each names 2 MiB, and a body of 1 MiB may name 64 and 256.
+    assert_eq!(decode(150).unwrap().series.len(), 150);
+    let error = decode(170).unwrap_err();
+    assert!(matches!(error, DecodeError::Repeats { .. }), "{error}");
+}
+
+#[test]
 fn a_name_of_foreign_bytes_costs_its_series_only() {
     // The first series' label value is no UTF-8, which the generated types refuse to build.
     let text = series().to_v1().encode_to_vec();
