@@ -192,14 +192,12 @@ impl SeriesBatch {
 
     /// What a batch of only good series counts as.
     pub fn written(&self) -> Written {
-        let sum = |of: fn(&BatchSeries) -> &Range<u32>| {
-            self.series.iter().map(|series| of(series).len() as u64).sum()
+        let of = |series: &BatchSeries| Written {
+            floats: series.floats.len() as u64,
+            histograms: series.histograms.len() as u64,
+            exemplars: series.exemplars.len() as u64,
         };
-        Written {
-            floats: sum(|s| &s.floats),
-            histograms: sum(|s| &s.histograms),
-            exemplars: sum(|s| &s.exemplars),
-        }
+        self.series.iter().fold(Written::default(), |sum, series| sum.plus(of(series)))
     }
 
     /// Adds a series from owned parts: for tests, imports and whatever is not hot.
