@@ -13,13 +13,19 @@ use hashbrown::HashTable;
 
 use super::found::{Found, Order, Rows};
 use super::head::SeriesRef;
+use super::part::{RESERVED_BYTES, Room};
 use crate::model::{Labels, LabelsBuffer, LabelsHash};
 use crate::querier::{LabelsWanted, QueryError, QueryGuard};
 
 /// Memory of a label beside its bytes: heap header, its places in tables.
 const LABEL_BYTES: u64 = 64;
-/// Memory of a series beside its [`Found`] and its numbers: its end, its places in tables.
-const SERIES_BYTES: u64 = 64;
+/// Memory of a series beside its numbers: its [`Found`], its end, its places in tables.
+const FOUND_BYTES: u64 = size_of::<Found>() as u64 + 64;
+/// Memory of a kind beside its labels and its numbers while kinds are told apart.
+const KIND_BYTES: u64 = 96;
+
+/// Series between two looks at the deadline.
+const CHECK_SERIES: usize = 4096;
 
 /// Label sets of one place, as numbers of their labels there.
 #[derive(Debug, Default)]
@@ -129,6 +135,9 @@ impl NumberedSeries {
     ) -> Result<(), QueryError> {
         guard.check()?;
         let own: Vec<u32> = numbers.labels.iter().map(|label| self.number(label)).collect();
+        // Where most are there already, most of this is given back.
+        let all_bytes = numbers.sets.ends.len() as u64 * FOUND_BYTES + numbers.sets.bytes();
+        self.hold(self.bytes() + all_bytes, guard)?;
         let mut set: Vec<u32> = Vec::new();
         let mut key: Vec<u8> = Vec::new();
         if self.before_place > 0 {
@@ -143,9 +152,14 @@ impl NumberedSeries {
             let place = if self.before_place == 0 { self.push(&set) } else { self.entry(&set, &mut key) };
             put(&mut self.found[place], at);
         }
-        let bytes = self.bytes();
+        self.hold(self.bytes(), guard)
+    }
+
+    /// Has so much reserved, neither more nor less.
+    fn hold(&mut self, bytes: u64, guard: &QueryGuard) -> Result<(), QueryError> {
         guard.reserve(bytes.saturating_sub(self.reserved_bytes))?;
-        self.reserved_bytes = self.reserved_bytes.max(bytes);
+        guard.release(self.reserved_bytes.saturating_sub(bytes));
+        self.reserved_bytes = bytes;
         Ok(())
     }
 
@@ -186,8 +200,8 @@ impl NumberedSeries {
 
     /// Memory that it takes.
     fn bytes(&self) -> u64 {
-        let of_found = size_of::<Found>() as u64 + SERIES_BYTES;
-        self.found.len() as u64 * of_found + self.row_bytes + self.label_bytes + self.sets.bytes()
+        let found_bytes = self.found.len() as u64 * FOUND_BYTES;
+        found_bytes + self.row_bytes + self.label_bytes + self.sets.bytes()
     }
 
     /// The series with what is wanted of their labels, in an order, and the memory that they take.
@@ -209,7 +223,7 @@ impl NumberedSeries {
         }
         sets.numbers.iter_mut().for_each(|number| *number = ranks[*number as usize]);
         let labels: Vec<Labels> = ranked.iter().map(|number| labels[*number as usize].clone()).collect();
-        let labels_bytes = label_kinds(&mut found, &sets, &labels, wanted);
+        let labels_bytes = label_kinds(&mut found, &sets, &labels, wanted, guard)?;
         if order == Order::OfLabels {
             guard.check()?;
             found = in_order(found, &sets);
@@ -220,15 +234,25 @@ impl NumberedSeries {
 }
 
 /// Gives series what is wanted of their labels, one set to all that have it in common; says what the sets
-/// take.
-fn label_kinds(found: &mut [Found], sets: &Sets, labels: &[Labels], wanted: &LabelsWanted) -> u64 {
+/// take. Reserves that, and what telling kinds apart takes.
+fn label_kinds(
+    found: &mut [Found],
+    sets: &Sets,
+    labels: &[Labels],
+    wanted: &LabelsWanted,
+    guard: &QueryGuard,
+) -> Result<u64, QueryError> {
     let is_kept = |label: &Labels| label.iter().any(|(name, _)| wanted.keeps(name));
     let kept: Vec<bool> = labels.iter().map(is_kept).collect();
     let mut kinds: HashMap<Vec<u8>, Labels, LabelsHash> = HashMap::default();
     let mut key: Vec<u8> = Vec::new();
     let mut packed = LabelsBuffer::default();
+    let mut room = Room::new(guard, if found.len() < CHECK_SERIES { 0 } else { RESERVED_BYTES });
     let mut bytes = 0;
     for (at, found) in found.iter_mut().enumerate() {
+        if at.is_multiple_of(CHECK_SERIES) {
+            guard.check()?;
+        }
         let of_kind = || sets.get(at).iter().filter(|rank| kept[**rank as usize]);
         key.clear();
         of_kind().for_each(|rank| key.extend_from_slice(&rank.to_le_bytes()));
@@ -240,11 +264,13 @@ fn label_kinds(found: &mut [Found], sets: &Sets, labels: &[Labels], wanted: &Lab
         for (name, value) in of_kind().flat_map(|rank| &labels[*rank as usize]) {
             packed.push(name, value);
         }
+        let set_bytes = packed.as_bytes().len() as u64 + LABEL_BYTES;
+        room.take(set_bytes + KIND_BYTES + key.len() as u64)?;
+        bytes += set_bytes;
         found.labels = packed.labels();
-        bytes += packed.as_bytes().len() as u64 + LABEL_BYTES;
         kinds.insert(key.clone(), found.labels.clone());
     }
-    bytes
+    Ok(bytes)
 }
 
 /// Series in the order of their labels, whose ranks these are.
@@ -274,6 +300,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::memory::MemoryBudget;
 
     fn numbers_of(sets: &[Labels]) -> LabelNumbers {
         let mut numbers = LabelNumbers::default();
@@ -289,6 +316,31 @@ mod tests {
             numbers.add_set(&own);
         }
         numbers
+    }
+
+    #[test]
+    fn what_there_is_no_memory_for_is_not_made_and_what_is_there_twice_is_held_once() {
+        let labels: Vec<Labels> =
+            (0..1000).map(|pod| Labels::from_pairs([("pod", format!("{pod:04}"))])).collect();
+        let rows: Vec<u32> = (0..1000).collect();
+        let numbers = numbers_of(&labels);
+        let guard = |bytes: u64| QueryGuard::new(None, MemoryBudget::new("query", bytes));
+        let (little, enough) = (guard(100 << 10), guard(1 << 20));
+
+        let mut all = NumberedSeries::default();
+        assert!(all.add_rows(0, &rows, &numbers, &little).is_err());
+        assert!(all.found.is_empty());
+
+        let mut all = NumberedSeries::default();
+        all.add_rows(0, &rows, &numbers, &enough).expect("fits");
+        let once = enough.reserved_bytes();
+        all.begin_place();
+        all.add_rows(1, &rows, &numbers, &enough).expect("fits");
+        assert_eq!((enough.reserved_bytes(), all.found.len()), (once + 8 * 1000, 1000));
+
+        let wanted = LabelsWanted::Without(Vec::new());
+        all.into_found(&wanted, Order::Any, &enough).expect("fits");
+        assert!(enough.reserved_bytes() > once + 1000 * (KIND_BYTES + LABEL_BYTES), "each is a kind");
     }
 
     fn sets() -> impl Strategy<Value = Vec<Labels>> {
