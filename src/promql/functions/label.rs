@@ -15,13 +15,30 @@ pub struct LabelEdit<'a> {
     regex: GoRegex,
 }
 
-/// Values of a source that are remembered with what was made of them.
+/// Values of a source that are remembered with what was made of them, and bytes of both.
 const REPLACEMENTS_MAX: usize = 4096;
+const REPLACEMENTS_BYTES_MAX: usize = 1 << 20;
 
 /// What a `label_replace` made of values of its source: many series have few of them, and looking one up
-/// is quicker than a regular expression. `None` of those that do not match.
+/// is quicker than a regular expression.
 #[derive(Debug, Default)]
-pub struct Replacements(HashMap<String, Option<String>>);
+pub struct Replacements {
+    /// `None` of values that do not match.
+    known: HashMap<String, Option<String>>,
+    bytes: usize,
+}
+
+impl Replacements {
+    /// Forgets the others where there are many, or long ones: nobody accounts for them.
+    fn add(&mut self, source: &str, made: Option<String>) {
+        if self.known.len() == REPLACEMENTS_MAX || self.bytes >= REPLACEMENTS_BYTES_MAX {
+            self.known.clear();
+            self.bytes = 0;
+        }
+        self.bytes += source.len() + made.as_ref().map_or(0, String::len);
+        self.known.insert(source.to_owned(), made);
+    }
+}
 
 impl<'a> LabelEdit<'a> {
     pub fn replace(destination: &'a str, template: &'a str, source: &'a str, pattern: &str) -> Result<Self> {
@@ -43,14 +60,10 @@ impl<'a> LabelEdit<'a> {
     /// The labels after the edit, where the source matches.
     pub fn apply(&self, labels: &Labels, replacements: &mut Replacements) -> Option<Labels> {
         let source = labels.get(self.source).unwrap_or("");
-        let Replacements(known) = replacements;
-        if !known.contains_key(source) {
-            if known.len() == REPLACEMENTS_MAX {
-                known.clear();
-            }
-            known.insert(source.to_owned(), self.regex.replace(source, self.template));
+        if !replacements.known.contains_key(source) {
+            replacements.add(source, self.regex.replace(source, self.template));
         }
-        let value = known.get(source)?.as_ref()?;
+        let value = replacements.known.get(source)?.as_ref()?;
         Some(labels.with(self.destination, value))
     }
 }
@@ -87,15 +100,19 @@ mod tests {
 
     #[test]
     fn more_values_than_are_remembered_are_replaced_too() {
-        let edit = LabelEdit::replace("dst", "<$1>", "src", "v(.*[02468])").expect("compiles");
-        let mut replacements = Replacements::default();
-        for round in 0..2 {
-            for number in 0..2 * REPLACEMENTS_MAX + 7 {
+        for (length, values) in [(0, 2 * REPLACEMENTS_MAX + 7), (100 << 10, 40)] {
+            let long = "x".repeat(length);
+            let template = format!("{long}<$1>");
+            let edit = LabelEdit::replace("dst", &template, "src", "v(.*[02468])").expect("compiles");
+            let mut replacements = Replacements::default();
+            for number in (0..values).chain(0..values) {
                 let labels = Labels::from_pairs([("src", format!("v{number}"))]);
                 let got = edit.apply(&labels, &mut replacements);
-                let want = number.is_multiple_of(2).then(|| labels.with("dst", &format!("<{number}>")));
-                assert_eq!(got, want, "{number} in round {round}");
-                assert!(replacements.0.len() <= REPLACEMENTS_MAX);
+                let is_even = number.is_multiple_of(2);
+                let want = is_even.then(|| labels.with("dst", &format!("{long}<{number}>")));
+                assert_eq!(got, want, "{number} of {values}");
+                assert!(replacements.known.len() <= REPLACEMENTS_MAX);
+                assert!(replacements.bytes < REPLACEMENTS_BYTES_MAX + 2 * length + 100);
             }
         }
     }
