@@ -23,6 +23,13 @@ use crate::querier::{LabelsWanted, Querier, QueryGuard, SelectRequest, SeriesIte
 /// Most series handed out at a time: enough to share among threads, few enough to hold.
 pub const BATCH_SERIES: usize = 256;
 
+/// Series between two looks at the deadline: storage looks at it, too, whenever it reads some.
+const CHECK_SERIES: usize = 16;
+
+/// How much more than storage reserved series may take before that is reserved: one by one would be a good
+/// part of handing them out.
+const DIFFERENCE_BYTES_MAX: u64 = 16 << 10;
+
 /// What a step of a series takes while a batch is evaluated: a column, and times beside it where it
 /// becomes samples again.
 const STEP_BYTES: u64 = 16;
@@ -234,22 +241,27 @@ fn read_stream(
     guard: &QueryGuard,
 ) -> Result<(Batch, u64)> {
     let mut batch = Vec::new();
-    let mut leased = 0u64;
+    // Storage has reserved for the series: only the difference is new.
+    let (mut leased, mut reserved) = (0u64, 0u64);
     for series in stream {
-        guard.check()?;
+        if batch.len().is_multiple_of(CHECK_SERIES) {
+            guard.check()?;
+        }
         let series = series?;
-        // Storage has reserved for the series: only the difference is new.
-        let of_series = series.bytes();
+        reserved += series.bytes();
         let samples = Samples::unsettled(series);
-        let bytes = samples.bytes();
-        guard.reserve(bytes.saturating_sub(of_series))?;
-        guard.release(of_series.saturating_sub(bytes));
-        leased += bytes;
+        leased += samples.bytes();
+        if leased > reserved + DIFFERENCE_BYTES_MAX {
+            guard.reserve(leased - reserved)?;
+            reserved = leased;
+        }
         batch.push(Arc::new(samples));
         if batch.len() == BATCH_SERIES || leased + per_column * batch.len() as u64 >= bytes_max {
             break;
         }
     }
+    guard.reserve(leased.saturating_sub(reserved))?;
+    guard.release(reserved.saturating_sub(leased));
     Ok((batch, leased))
 }
 
