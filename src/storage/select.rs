@@ -48,7 +48,8 @@ impl TenantQuerier {
         Self { store, tenant }
     }
 
-    /// Reads one batch of series; what they take is what stays reserved, and what is held of columns.
+    /// Reads one batch of series; what they take is what stays reserved, and what is held of columns. Of a batch
+    /// that there is no memory for, nothing does.
     fn read_leased(
         &self,
         view: &View,
@@ -59,7 +60,14 @@ impl TenantQuerier {
         guard: &QueryGuard,
     ) -> Result<Vec<Series>, QueryError> {
         let before = guard.reserved_bytes().saturating_sub(held.bytes());
-        let series = self.read(view, batch, range, floats, held, guard)?;
+        let read = self.read(view, batch, range, floats, held, guard);
+        let series = match read {
+            Err(error @ QueryError::Memory(_)) => {
+                guard.reserve_exactly(before + held.bytes())?;
+                return Err(error);
+            }
+            read => read?,
+        };
         held.bound(guard.batch_bytes() / 4);
         let kept = held.bytes() + series.iter().map(Series::bytes).sum::<u64>();
         guard.reserve_exactly(before + kept)?;
@@ -191,6 +199,7 @@ impl Querier for TenantQuerier {
         let mut ready: std::vec::IntoIter<Series> = Vec::new().into_iter();
         let mut at = 0;
         let mut size = FIRST_BATCH_SERIES;
+        let mut most = usize::MAX;
         let mut failed = false;
         Ok(Box::new(std::iter::from_fn(move || {
             loop {
@@ -203,8 +212,14 @@ impl Querier for TenantQuerier {
                 let end = (at + size).min(found.len());
                 match self.read_leased(&view, &found[at..end], range, floats, &held, guard) {
                     Ok(batch) => {
-                        size = next_batch_series(&batch, size, guard.batch_bytes() / 2);
+                        size = next_batch_series(&batch, size, guard.batch_bytes() / 2).min(most);
                         ready = batch.into_iter();
+                    }
+                    // They are far longer than those before, and nobody else has what is missing.
+                    Err(QueryError::Memory(_)) if end - at > 1 && !guard.has_collided() => {
+                        most = ((end - at) / 8).max(1);
+                        size = most;
+                        continue;
                     }
                     Err(error) => {
                         failed = true;

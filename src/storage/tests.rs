@@ -657,3 +657,34 @@ fn a_reader_that_lets_go_holds_a_batch_and_not_the_whole_answer() {
     assert!(guard.reserved_bytes() < 100_000, "{} bytes stay", guard.reserved_bytes());
     store.close();
 }
+
+#[test]
+fn series_that_are_far_longer_than_those_before_are_read_in_smaller_batches() {
+    let folder = tempfile::tempdir().expect("folder");
+    let store = Store::open(options(folder.path()));
+    let samples: Vec<FloatSample> = (0..2_000).map(|i| float(NOW_MS - i, i as f64)).collect();
+    let mut news = batch();
+    for instance in 0..300 {
+        news.push_owned(&labels("brief", &format!("{instance:03}")), &samples[..1], &[], &[]);
+    }
+    for instance in 0..100 {
+        news.push_owned(&labels("long", &format!("{instance:03}")), &samples, &[], &[]);
+    }
+    store.append(news);
+    store.settle();
+    let querier = store.querier("anonymous");
+    let request =
+        SelectRequest { matchers: Vec::new(), range: TimeRange::ALL, hints: SelectHints::default() };
+    let guard = QueryGuard::new(None, MemoryBudget::new("query", 2 << 20));
+
+    let mut read = Vec::new();
+    for series in querier.select(&request, &guard).expect("selected") {
+        let series = series.expect("some fit");
+        guard.release(series.bytes());
+        read.push(series.values.len());
+    }
+
+    assert_eq!(read, [vec![1; 300], vec![2_000; 100]].concat());
+    assert!(guard.reserved_bytes() < 200_000, "{} bytes stay", guard.reserved_bytes());
+    store.close();
+}
