@@ -88,10 +88,7 @@ impl TenantQuerier {
         if reading.is_of_single_rows() {
             return self.read_rows(&reading);
         }
-        let of_head = |found: &Found| if found.head.is_some() { view.epochs.len() } else { 0 };
-        let pieces_max = |found: &Found| found.rows.as_slice().len() + of_head(found);
-        let mut pieces: Vec<Vec<RowSamples>> =
-            batch.iter().map(|found| Vec::with_capacity(pieces_max(found).min(4))).collect();
+        let mut pieces: Vec<Pieces> = batch.iter().map(|_| Pieces::default()).collect();
         let wanted = reading.wanted_rows();
         let (stretches, weight) = self.stretches(&wanted);
         let of_part = |wanted: &&[Wanted]| {
@@ -115,14 +112,14 @@ impl TenantQuerier {
             Ok(())
         })?;
         let mut answer = Vec::with_capacity(batch.len());
+        let mut copied_bytes = 0;
         for (found, pieces) in batch.iter().zip(pieces) {
-            // Several pieces are copied into one.
-            let copied = if pieces.len() > 1 { pieces.iter().map(piece_bytes).sum() } else { 0 };
-            guard.reserve(copied)?;
-            let joined = join_pieces(pieces);
-            guard.release(copied);
-            answer.extend(series_of(found, joined, range));
+            let copied = pieces.copied_bytes();
+            guard.reserve(copied.saturating_sub(copied_bytes))?;
+            copied_bytes = copied_bytes.max(copied);
+            answer.extend(series_of(found, pieces.join(), range));
         }
+        guard.release(copied_bytes);
         Ok(answer)
     }
 
@@ -377,13 +374,50 @@ pub(super) fn series_of(found: &Found, mut samples: RowSamples, range: TimeRange
     })
 }
 
+/// What places have of a series: mostly it is one that has all of it.
+#[derive(Default)]
+struct Pieces {
+    first: Option<RowSamples>,
+    others: Vec<RowSamples>,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: RowSamples) {
+        match self.first {
+            None => self.first = Some(piece),
+            Some(_) => self.others.push(piece),
+        }
+    }
+
+    /// Several are copied into one: memory that it takes while they are there.
+    fn copied_bytes(&self) -> u64 {
+        if self.others.is_empty() { 0 } else { self.first.iter().chain(&self.others).map(piece_bytes).sum() }
+    }
+
+    fn join(self) -> RowSamples {
+        let Self { first, others: mut pieces } = self;
+        let Some(mut first) = first else { return RowSamples::default() };
+        if pieces.is_empty() {
+            shrink(&mut first);
+            return first;
+        }
+        pieces.insert(0, first);
+        join_pieces(pieces)
+    }
+}
+
+/// To what it holds.
+pub(super) fn shrink(samples: &mut RowSamples) {
+    samples.timestamps_ms.shrink_to_fit();
+    samples.values.shrink_to_fit();
+}
+
 /// Joins the pieces of one series. Pieces that follow each other in time, the usual case, are
 /// only strung together.
 pub(super) fn join_pieces(mut pieces: Vec<RowSamples>) -> RowSamples {
     if pieces.len() <= 1 {
         let mut only = pieces.pop().unwrap_or_default();
-        only.timestamps_ms.shrink_to_fit();
-        only.values.shrink_to_fit();
+        shrink(&mut only);
         return only;
     }
     pieces.sort_by_key(first_ms);

@@ -7,7 +7,7 @@
 
 use super::found::{Found, Order, Rows};
 use super::part::{HeldColumns, RowSamples};
-use super::select::{TenantQuerier, series_of};
+use super::select::{TenantQuerier, series_of, shrink};
 use super::side_by_side::Weight;
 use super::view::{Hidden, View};
 use crate::model::TimeRange;
@@ -95,8 +95,7 @@ impl TenantQuerier {
         let of_part = |wanted: &&[Wanted]| {
             let mut series: Vec<(usize, Series)> = Vec::with_capacity(wanted.len());
             self.read_stretch(reading, wanted, &mut |at, mut samples| {
-                samples.timestamps_ms.shrink_to_fit();
-                samples.values.shrink_to_fit();
+                shrink(&mut samples);
                 let one = series_of(&reading.batch[at], samples, reading.range);
                 series.extend(one.map(|one| (at, one)));
             })?;
