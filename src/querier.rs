@@ -415,14 +415,35 @@ impl QueryGuard {
         self.peak_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether so much is left that work may begin before other work is done.
+    /// Whether so much is left that work may begin before other work is done: a query that has enough for one
+    /// batch after the other shall not be refused for what is read ahead.
     pub fn has_room_ahead(&self) -> bool {
-        self.reserved_bytes() < self.memory.limit_bytes() / 2
+        // A batch, and what storage reads for it at a time.
+        let ahead_bytes = 2 * self.batch_bytes();
+        self.reserved_bytes().saturating_add(ahead_bytes) <= self.memory.limit_bytes() / 2
     }
 
     /// Bytes that a batch of series may take: a small part of what the query may hold, so that
     /// several batches on their way from storage to the answer fit beside each other.
     pub fn batch_bytes(&self) -> u64 {
         (self.memory.limit_bytes() / 32).clamp(BATCH_BYTES.0, BATCH_BYTES.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_ahead_where_a_batch_is_a_good_part_of_what_the_query_may_hold() {
+        let guard = |bytes: u64| QueryGuard::new(None, MemoryBudget::new("query", bytes));
+        assert!(!guard(300_000).has_room_ahead());
+        assert!(QueryGuard::unlimited().has_room_ahead());
+
+        let ample = guard(64 << 20);
+        ample.reserve(28 << 20).expect("fits");
+        assert!(ample.has_room_ahead());
+        ample.reserve(1).expect("fits");
+        assert!(!ample.has_room_ahead());
     }
 }
