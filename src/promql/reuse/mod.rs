@@ -35,7 +35,7 @@ use crate::model::TimeRange;
 use crate::querier::{Moment, Querier, QueryError, QueryGuard};
 use kept::{Kept, Piece};
 use results::Key;
-use shape::Shape;
+use shape::{Shape, Steps};
 use watched::Watched;
 
 /// A range query.
@@ -112,10 +112,12 @@ impl Reuse<'_> {
         }
         let own_lookback_ms = asked.options.lookback_delta_ms.filter(|lookback_ms| *lookback_ms > 0);
         let lookback_ms = own_lookback_ms.unwrap_or(options.lookback_delta_ms);
-        let shape = Shape::of(&expr, lookback_ms)?;
         // No time of the grid is cut off at the ends of time.
         asked.end_ms.checked_sub(asked.start_ms)?;
         let grid = StepGrid::range(asked.start_ms, asked.end_ms, asked.step_ms).ok()?;
+        let default_subquery_step_ms = options.default_subquery_step_ms;
+        let steps = Steps { step_ms: grid.step_ms, lookback_ms, default_subquery_step_ms };
+        let shape = Shape::of(&expr, steps)?;
         let key = Key {
             scope: self.scope.to_owned(),
             expression: expr.to_string(),

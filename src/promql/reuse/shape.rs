@@ -7,6 +7,8 @@
 //!   `start()` or `end()`, no computed durations; no parameter that is judged by all its steps together.
 //! - It is refused where one of its steps alone would be. Where names are dropped and two series must not become the
 //!   same **at any step**, all of them have one name ([`Series::name`]): then they never do.
+//! - The steps of a subquery are those that some step around it sees: where it is shorter than they are apart, those in
+//!   between are evaluated too as long as both neighbours are, and may be what is refused or remarked on.
 //! - Where what is added up is rounded, or one of equals is chosen, series come in one order, that of the labels as they
 //!   are stored, however many of them have no value at these steps ([`Series::in_order`]). Groups, matches and
 //!   unions come in the order of their first members, which depends on the steps: nothing may be summed over them.
@@ -24,6 +26,16 @@ use crate::promql::syntax::ast::{
 
 /// Taller expressions have no shape: they are read by recursion.
 const HEIGHT_MAX: u32 = 64;
+
+/// What of a query and its engine decides what a step sees, beside the expression.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps {
+    /// How far they are apart.
+    pub step_ms: i64,
+    pub lookback_ms: i64,
+    /// Step of subqueries that name none.
+    pub default_subquery_step_ms: i64,
+}
 
 /// Which times a step sees: how long before it, from the oldest to the newest. Less than 0 is after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,11 +71,11 @@ pub struct Shape {
 
 impl Shape {
     /// `None` where the steps of a vector expression are not proven to stand alone.
-    pub fn of(expr: &Expr, lookback_ms: i64) -> Option<Self> {
+    pub fn of(expr: &Expr, steps: Steps) -> Option<Self> {
         if expr.height() > HEIGHT_MAX {
             return None;
         }
-        let mut reading = Reading { lookback_ms, selectors: Vec::new() };
+        let mut reading = Reading { steps, selectors: Vec::new() };
         reading.vector(expr, Reach::default())?;
         let Reading { selectors, .. } = reading;
         (!selectors.is_empty()).then_some(Self { selectors })
@@ -106,7 +118,8 @@ impl Series {
 }
 
 struct Reading {
-    lookback_ms: i64,
+    /// Those that the expression at hand is evaluated at.
+    steps: Steps,
     selectors: Vec<Reach>,
 }
 
@@ -117,7 +130,7 @@ impl Reading {
             ExprKind::Paren(inner) => self.vector(inner, around),
             ExprKind::Unary(unary) if !unary.negative => self.vector(&unary.expr, around),
             ExprKind::Unary(unary) => self.vector(&unary.expr, around)?.each_without_name(),
-            ExprKind::Vector(selector) => self.selector(selector, self.lookback_ms, around),
+            ExprKind::Vector(selector) => self.selector(selector, self.steps.lookback_ms, around),
             ExprKind::Call(call) => self.call(call, around),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, around),
             ExprKind::Binary(binary) => self.binary(binary, around),
@@ -132,8 +145,15 @@ impl Reading {
                 self.selector(&matrix.selector, matrix.range_ms, around)
             }
             ExprKind::Subquery(subquery) if subquery.range_expr.is_none() && subquery.step_expr.is_none() => {
-                let offset_ms = plain_offset_ms(&subquery.shift)?;
-                self.vector(&subquery.expr, around.seen_from(offset_ms, subquery.range_ms)?)
+                if subquery.range_ms < self.steps.step_ms {
+                    return None;
+                }
+                let inside = around.seen_from(plain_offset_ms(&subquery.shift)?, subquery.range_ms)?;
+                let step_ms = subquery.step_ms.unwrap_or(self.steps.default_subquery_step_ms);
+                let outer_ms = std::mem::replace(&mut self.steps.step_ms, step_ms);
+                let series = self.vector(&subquery.expr, inside)?;
+                self.steps.step_ms = outer_ms;
+                Some(series)
             }
             _ => None,
         }
@@ -337,11 +357,14 @@ mod tests {
     use super::*;
     use crate::promql::syntax::{ParseOptions, parse};
 
-    const LOOKBACK_MS: i64 = 300_000;
-
     fn shape(query: &str) -> Option<Shape> {
+        shape_at(query, 15_000)
+    }
+
+    fn shape_at(query: &str, step_ms: i64) -> Option<Shape> {
         let options = ParseOptions { experimental_functions: true, ..ParseOptions::default() };
-        Shape::of(&parse(query, &options).expect(query), LOOKBACK_MS)
+        let steps = Steps { step_ms, lookback_ms: 300_000, default_subquery_step_ms: 60_000 };
+        Shape::of(&parse(query, &options).expect(query), steps)
     }
 
     #[test]
@@ -389,6 +412,21 @@ mod tests {
         ] {
             assert!(shape(query).is_some(), "{query}");
         }
+    }
+
+    #[test]
+    fn subqueries_between_whose_ranges_nothing_is_evaluated_have_a_shape() {
+        let check = |query: &str, step_s: i64, want: bool| {
+            assert_eq!(shape_at(query, step_s * 1000).is_some(), want, "{query} every {step_s} s");
+        };
+        check("max_over_time(a[1m:10s])", 60, true);
+        check("max_over_time(a[1m:10s])", 61, false);
+        check("max_over_time(a[1m])", 61, true);
+        check("max_over_time(max_over_time(a[1m:10s])[1h:1m])", 3600, true);
+        check("max_over_time(max_over_time(a[1m:10s])[1h:2m])", 60, false);
+        check("max_over_time(max_over_time(a[1m:10s])[1h:])", 60, true);
+        check("max_over_time(max_over_time(a[50s:10s])[1h:])", 30, false);
+        check("max_over_time(a[1h:2m]) + max_over_time(a[1m:10s])", 60, true);
     }
 
     #[test]

@@ -478,3 +478,29 @@ fn what_is_refused_as_a_whole_is_refused_with_what_is_kept() {
     assert!(reuse.range(&world, long(950, 250), &guard).is_err());
     assert_eq!(results.figures().hits, 1, "not admitted");
 }
+
+#[test]
+fn what_a_subquery_meets_between_two_steps_is_refused_whatever_is_kept() {
+    let mut world = steady();
+    for second in (0..=1_000).step_by(10) {
+        world.insert(&[("__name__", "other"), ("i", "1")], second * 1000, StoredValue::Float(1.0));
+    }
+    world.insert(&[("__name__", "other"), ("i", "2")], 630_000, StoredValue::Float(1.0));
+    let engine = Engine::new(EngineOptions::default());
+    let results = Results::new(MemoryBudget::new("results", 1 << 20));
+    let options = QueryOptions { lookback_delta_ms: Some(5_000) };
+    let reuse = Reuse { engine: &engine, results: &results, scope: "a" };
+    let guard = QueryGuard::unlimited();
+    let check = |query: &str, end_s: i64, is_answered: bool| {
+        let asked = RangeQuery { start_ms: 300_000, step_ms: 60_000, ..asked(query, end_s, &options) };
+        let want = reuse.evaluate(&world, asked, &guard);
+        assert_eq!(want.is_ok(), is_answered, "{query} up to {end_s}");
+        assert_eq!(told(&reuse.range(&world, asked, &guard)), told(&want), "{query} up to {end_s}");
+    };
+    for range in ["10s", "1m", "2m"] {
+        let query = format!("sum_over_time((gauge + on () other)[{range}:10s])");
+        check(&query, 600, true);
+        check(&query, 660, false);
+    }
+    assert!(results.figures().misses > 0);
+}
