@@ -5,6 +5,7 @@
 //! - [`snapshot`]: a copy that is served beside the original
 //! - [`backlog`], [`equivalence`]: any order, any batching, both protocols
 //! - [`grafana`]: what its data source asks
+//! - [`dashboard`]: what was evaluated before gives the bytes of an answer that is evaluated anew
 //! - [`isolation`], [`memory`]: one query beside others, all of them within a limit of memory
 //! - [`explosion`]: the same while somebody sends millions of new series
 //! - [`ha_pairs`]: two senders of the same, our own and real ones
@@ -30,6 +31,7 @@ mod backlog;
 mod bucket;
 mod check;
 mod crash;
+mod dashboard;
 mod directories;
 mod drain;
 mod equivalence;
