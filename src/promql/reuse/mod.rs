@@ -79,7 +79,7 @@ impl Reuse<'_> {
         }
         if let Some(kept) = self.results.get(&question.key) {
             let before = guard.reserved_bytes();
-            if let Some(answer) = self.go_on(querier, asked, &question, &kept, moment, guard)? {
+            if let Some(answer) = self.go_on(querier, asked, &question, kept, moment, guard)? {
                 return Ok(answer);
             }
             guard.reserve_exactly(before)?;
@@ -137,7 +137,7 @@ impl Reuse<'_> {
         querier: &dyn Querier,
         asked: RangeQuery<'_>,
         question: &Question,
-        kept: &Kept,
+        kept: Arc<Kept>,
         moment: Moment,
         guard: &QueryGuard,
     ) -> Result<Option<QueryOutput>> {
@@ -165,9 +165,11 @@ impl Reuse<'_> {
         guard.reserve(kept.bytes_of(&steps))?;
         let pieces = kept.pieces(&steps).chain(last_piece).collect();
         let series = kept.joined(steps, fresh);
+        let kept_from_ms = querier.kept_from_ms().max(kept.kept_from_ms());
+        // What is kept now may have its room.
+        drop(kept);
         self.results.count_hit(reused);
         if last_piece.is_some() {
-            let kept_from_ms = querier.kept_from_ms().max(kept.kept_from_ms());
             self.keep(question.key.clone(), &series, *grid, (moment, kept_from_ms), pieces);
         }
         let (warnings, infos) = (Vec::new(), Vec::new());

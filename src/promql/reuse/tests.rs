@@ -504,3 +504,26 @@ fn what_a_subquery_meets_between_two_steps_is_refused_whatever_is_kept() {
     }
     assert!(results.figures().misses > 0);
 }
+
+#[test]
+fn what_goes_on_takes_the_room_of_what_it_went_on_from() {
+    let (world, engine) = (steady(), Engine::new(EngineOptions::default()));
+    let options = QueryOptions::default();
+    let refresh = |results: &Results, end_s: i64| {
+        let reuse = Reuse { engine: &engine, results, scope: "a" };
+        for number in 1..=4 {
+            let query = format!("gauge + {number}");
+            let guard = QueryGuard::unlimited();
+            assert!(reuse.range(&world, asked(&query, end_s, &options), &guard).is_ok());
+        }
+    };
+    let roomy = Results::new(MemoryBudget::new("results", 1 << 20));
+    refresh(&roomy, 900);
+
+    let tight = Results::new(MemoryBudget::new("results", roomy.memory().used_bytes()));
+    refresh(&tight, 900);
+    refresh(&tight, 950);
+
+    let Figures { hits, evictions, entries, .. } = tight.figures();
+    assert_eq!((hits, evictions, entries), (4, 0, 4));
+}
