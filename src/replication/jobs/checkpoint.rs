@@ -133,7 +133,7 @@ mod tests {
             started_ms: 0,
             void: BTreeSet::new(),
         };
-        let plan = CheckpointPlan { gone_logs: BTreeSet::new(), long_dead: dead };
+        let plan = CheckpointPlan { long_dead: dead, ..CheckpointPlan::default() };
 
         // A tenth of what the deadline leaves for each answer of several that were asked for at once.
         let mut boot_ms = 1;
