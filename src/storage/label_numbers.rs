@@ -352,6 +352,9 @@ mod tests {
             .prop_shuffle()
     }
 
+    /// Rows of parts, and the head's.
+    type Places = (Vec<(u32, u32)>, Option<SeriesRef>);
+
     proptest! {
         #[test]
         fn each_series_is_found_once_with_all_its_places_and_in_the_order_of_all_its_labels(
@@ -363,7 +366,7 @@ mod tests {
             let guard = QueryGuard::unlimited();
             let names: Vec<String> = names.into_iter().collect();
             let wanted = if is_by { LabelsWanted::By(names) } else { LabelsWanted::Without(names) };
-            let mut want: BTreeMap<Labels, (Vec<(u32, u32)>, Option<SeriesRef>)> = BTreeMap::new();
+            let mut want: BTreeMap<Labels, Places> = BTreeMap::new();
             let mut all = NumberedSeries::default();
             for (part, labels) in parts.iter().enumerate() {
                 let rows: Vec<u32> = (0..labels.len() as u32).map(|at| at * 2).collect();
